@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: MIT
+// The VM as the kernel sees it: /dev/kvm, the VM descriptor, the in-kernel interrupt controllers.
+#ifndef HW_KVM_H
+#define HW_KVM_H
+
+#include <linux/kvm.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct stream_in;
+struct stream_out;
+
+struct kvm {
+	int dev;           /* /dev/kvm, owned */
+	int vm;            /* owned */
+	size_t run_size;   /* bytes of struct kvm_run and what follows it */
+	uint32_t max_vcpus;
+	bool tsc_deadline; /* KVM_CAP_TSC_DEADLINE_TIMER */
+};
+
+/*
+ * Checks API version and the capabilities without which no machine can be built (each missing one is
+ * named), makes the VM, its interrupt controllers and its timer. Takes `dev`. 0 or -errno.
+ */
+int kvm_create(struct kvm *k, int dev);
+void kvm_finish(struct kvm *k);
+
+/* An eventfd is signalled by a guest's write of `value` (4 bytes) to `addr`, without an exit. */
+int kvm_ioeventfd(const struct kvm *k, int fd, uint64_t addr, uint32_t value, bool add);
+
+/* Interrupt controllers, timer and clock. The VM must be paused. 0 or -errno. */
+int kvm_save(const struct kvm *k, struct stream_out *s);
+int kvm_load(const struct kvm *k, struct stream_in *s);
+
+#endif
