@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: MIT
+// A machine: from plain values to a running VM, its states, and why it ended.
+#ifndef VMM_MACHINE_H
+#define VMM_MACHINE_H
+
+#include "hw/mem.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct loop;
+struct loader_initrd;
+struct machine;
+struct stream_in;
+struct stream_out;
+
+/*
+ * The life of a machine. Every change is made on the control loop's thread.
+ *
+ *   CREATED --start--> RUNNING <--pause / resume--> PAUSED
+ *      |                  |                            |
+ *      +------------------+------ an end --------------+----> ENDED
+ *
+ * CREATED: memory, devices and vCPUs exist, nothing has run; may be started, loaded, destroyed.
+ * RUNNING: may be paused, reset in place, sent the power button, ended.
+ * PAUSED:  no guest code runs and no queue is touched; may be saved, loaded, reset, resumed, ended.
+ * ENDED:   for one of the reasons below; may only be destroyed. The first reason stands.
+ */
+enum machine_state { MACHINE_CREATED, MACHINE_RUNNING, MACHINE_PAUSED, MACHINE_ENDED };
+
+enum machine_end {
+	END_NONE,
+	END_POWEROFF,     /* the guest powered off */
+	END_RESET,        /* the guest asked for a reset and the machine was not to restart */
+	END_PANIC,        /* the guest's kernel said that it panicked */
+	END_TRIPLE_FAULT, /* the vCPU shut down */
+	END_KVM_ERROR,    /* KVM could not run the guest; machine_end_text says why */
+	END_KILLED,       /* on request */
+	END_COUNT,
+};
+
+const char *machine_state_name(enum machine_state s);
+const char *machine_end_name(enum machine_end e);
+
+/*
+ * Everything a machine is made of, opened by the caller: descriptors and names for messages, no paths.
+ * Descriptors are taken by machine_create, also when it fails, unless marked borrowed. -1: none.
+ */
+struct machine_config {
+	const char *name;
+	uint64_t memory; /* bytes */
+	enum mem_backing backing;
+	uint32_t cpus;
+	int kvm_fd; /* /dev/kvm */
+
+	int kernel_fd;
+	const char *kernel_name;
+	const struct loader_initrd *initrd; /* borrowed during machine_create and each restart; NULL: none */
+	const char *cmdline;
+
+	bool serial;            /* whether there is a COM1 at all */
+	int serial_in;          /* borrowed; bytes to the guest; -1: none */
+	int serial_out;         /* borrowed; bytes from the guest; -1: dropped */
+	bool restart;           /* on a guest's reset: start again in place */
+	bool vsock;
+	uint32_t vsock_cid;     /* 3 and up */
+	int vsock_dir;          /* O_PATH directory in which host sockets are found; taken */
+	int vsock_listen;       /* listening UNIX socket for host-initiated connections; taken */
+	bool rng;
+
+	/* On the control loop's thread, once, when the machine has ended. */
+	void (*ended)(void *arg, enum machine_end why);
+	/* On the control loop's thread, at each line of state or event worth telling. */
+	void (*event)(void *arg, const char *what);
+	void *arg;
+};
+
+/*
+ * Builds it: state CREATED. `control` is the loop of the calling thread and outlives the machine.
+ * 0 or -errno with a message that names what could not be had.
+ */
+int machine_create(struct machine **out, struct loop *control, const struct machine_config *cfg);
+
+/* In reverse order of creation, from any state. NULL is fine. */
+void machine_destroy(struct machine *m);
+
+int machine_start(struct machine *m);
+int machine_pause(struct machine *m);
+int machine_resume(struct machine *m);
+int machine_reset(struct machine *m);        /* as if the reset button were pressed */
+int machine_power_button(struct machine *m); /* the guest may or may not act on it */
+void machine_end(struct machine *m, enum machine_end why);
+
+enum machine_state machine_state(const struct machine *m);
+enum machine_end machine_end_reason(const struct machine *m);
+const char *machine_end_text(const struct machine *m); /* more words, or "" */
+
+/*
+ * True when every vCPU halts with interrupts off, so that nothing will ever happen again. Pauses and
+ * resumes the machine to look. `where` (NULL is fine) gets a line about vCPU 0.
+ */
+bool machine_is_dead(struct machine *m, char *where, unsigned len);
+
+/* All state but guest RAM, in creation order. PAUSED only; load also in CREATED. 0 or -errno. */
+int machine_save(struct machine *m, struct stream_out *s);
+int machine_load(struct machine *m, struct stream_in *s);
+
+struct mem *machine_mem(struct machine *m);
+
+/* Nanoseconds since machine_create of each phase, exits by cause: as JSON text, malloc'd, caller frees. */
+char *machine_stats(struct machine *m);
+
+#endif
