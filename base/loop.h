@@ -38,8 +38,8 @@ void loop_destroy(struct loop *l);
 int loop_run(struct loop *l);
 
 /*
- * Runs the loop on a thread of its own with all signals blocked; `enter` (NULL is fine) is called on it
- * first, as is what a jail must do there. 0 or -errno.
+ * Runs the loop on a thread of its own with all signals blocked; `enter` (NULL is fine) is called
+ * on it first, as is what a jail must do there. 0 or -errno.
  */
 int loop_spawn(struct loop *l, void (*enter)(void *arg), void *arg);
 
@@ -62,7 +62,8 @@ void loop_disarm(struct loop *l, struct timer *t);
 
 /*
  * Runs fn(arg) on the loop's thread and waits until it has returned. Runs it at once when called on
- * that thread, or when no thread runs the loop. From any thread; never from one that the loop waits for.
+ * that thread, or when no thread runs the loop. From any thread; never from one that the loop waits
+ * for.
  */
 void loop_call(struct loop *l, void (*fn)(void *arg), void *arg);
 

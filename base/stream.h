@@ -51,7 +51,8 @@ uint16_t stream_get_u16(struct stream_in *s);
 uint32_t stream_get_u32(struct stream_in *s);
 uint64_t stream_get_u64(struct stream_in *s);
 
-/* How many bytes of the open section are left: bounds a count read from it before memory is taken. */
+/* How many bytes of the open section are left: bounds a count read from it before memory is taken.
+ */
 size_t stream_left(const struct stream_in *s);
 
 /* Records a value that makes no sense: -EINVAL, with the section named in the message. */

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Small things that every file may use: sizes, alignment, checked sums, unaligned little-endian access.
+// Small things that every file may use: sizes, alignment, checked sums, unaligned little-endian
+// access.
 #ifndef BASE_UTIL_H
 #define BASE_UTIL_H
 
@@ -33,7 +34,8 @@ static inline uint64_t align_down(uint64_t v, uint64_t a)
 	return v & ~(a - 1);
 }
 
-/* True when [off, off + len) lies within [0, size); never wraps, and len 0 at off == size is fine. */
+/* True when [off, off + len) lies within [0, size); never wraps, and len 0 at off == size is fine.
+ */
 static inline bool range_ok(uint64_t off, uint64_t len, uint64_t size)
 {
 	return off <= size && len <= size - off;

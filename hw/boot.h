@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 enum boot_mode {
-	BOOT_PVH,    /* 32-bit protected mode, paging off, flat segments, EBX = info (PVH boot ABI) */
+	BOOT_PVH, /* 32-bit protected mode, paging off, flat segments, EBX = info (PVH boot ABI) */
 	BOOT_LONG64, /* 64-bit, identity map of the first 4 GiB, RSI = info (Linux boot, 64-bit) */
 };
 

@@ -21,12 +21,14 @@ struct bus_range {
 	const struct bus_ops *ops;
 	void *dev;
 	const char *name; /* for messages; borrowed */
+	uint64_t hits;    /* accesses so far; counted by the bus */
 };
 
 /* Zero-initialised is an empty bus. Changes are made only while no vCPU runs. */
 struct bus {
 	struct bus_range *ranges; /* sorted by base */
 	unsigned count, cap;
+	uint64_t missed; /* accesses that no range claimed */
 };
 
 void bus_finish(struct bus *b);
@@ -38,7 +40,7 @@ int bus_add(struct bus *b, const struct bus_range *r);
 void bus_del(struct bus *b, uint64_t base);
 
 /* False when no range holds [addr, addr + len): reads then give all ones, writes are dropped. */
-bool bus_read(const struct bus *b, uint64_t addr, void *data, unsigned len);
-bool bus_write(const struct bus *b, uint64_t addr, const void *data, unsigned len);
+bool bus_read(struct bus *b, uint64_t addr, void *data, unsigned len);
+bool bus_write(struct bus *b, uint64_t addr, const void *data, unsigned len);
 
 #endif

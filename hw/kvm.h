@@ -12,16 +12,20 @@ struct stream_in;
 struct stream_out;
 
 struct kvm {
-	int dev;           /* /dev/kvm, owned */
-	int vm;            /* owned */
-	size_t run_size;   /* bytes of struct kvm_run and what follows it */
+	int dev;         /* /dev/kvm, owned */
+	int vm;          /* owned */
+	size_t run_size; /* bytes of struct kvm_run and what follows it */
 	uint32_t max_vcpus;
-	bool tsc_deadline; /* KVM_CAP_TSC_DEADLINE_TIMER */
+	bool tsc_deadline;         /* KVM_CAP_TSC_DEADLINE_TIMER */
+	struct kvm_cpuid2 *cpuid;  /* what the host supports; owned */
+	struct kvm_msr_list *msrs; /* what makes up a vCPU's state; read at the first save; owned */
 };
 
+#define KVM_CPUID_MAX 256
+
 /*
- * Checks API version and the capabilities without which no machine can be built (each missing one is
- * named), makes the VM, its interrupt controllers and its timer. Takes `dev`. 0 or -errno.
+ * Checks API version and the capabilities without which no machine can be built (each missing one
+ * is named), makes the VM, its interrupt controllers and its timer. Takes `dev`. 0 or -errno.
  */
 int kvm_create(struct kvm *k, int dev);
 void kvm_finish(struct kvm *k);

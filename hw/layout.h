@@ -30,8 +30,8 @@
 #define LAYOUT_TSS 0xfeffd000u
 
 /* Ports. */
-#define PORT_COM1 0x3f8u    /* 8 ports */
-#define PORT_RTC 0x70u      /* 2 ports */
+#define PORT_COM1 0x3f8u /* 8 ports */
+#define PORT_RTC 0x70u   /* 2 ports */
 #define PORT_I8042_DATA 0x60u
 #define PORT_I8042_CMD 0x64u
 #define PORT_PVPANIC 0x505u

@@ -37,7 +37,8 @@ void mem_destroy(struct mem *m);
 
 /*
  * Makes it the VM's memory. The kernel waits for a grace period for each slot, so this runs on a
- * thread of its own: mem_attach_wait joins it and gives its result. Nothing else here needs to wait.
+ * thread of its own: mem_attach_wait joins it and gives its result. Nothing else here needs to
+ * wait.
  */
 int mem_attach_start(struct mem *m, const struct kvm *kvm);
 int mem_attach_wait(struct mem *m);
@@ -64,10 +65,12 @@ void mem_dirty(struct mem *m, uint64_t gpa, uint64_t len);
 void mem_dirty_ptr(struct mem *m, const void *ptr, uint64_t len);
 
 /*
- * Tracking of the monitor's own writes, a bit a 4 KiB page of each region. Start clears; take copies the
- * bits of region `i` into `bits` (mem_bitmap_size bytes) and clears them. -ENOMEM from start.
+ * Tracking of the monitor's own writes, a bit a 4 KiB page of each region. Start clears; take
+ * copies the bits of region `i` into `bits` (mem_bitmap_size bytes) and clears them. -ENOMEM from
+ * start.
  */
 int mem_track_start(struct mem *m);
+/* Stop only while nothing writes (the machine is paused). */
 void mem_track_stop(struct mem *m);
 size_t mem_bitmap_size(const struct mem *m, unsigned region);
 void mem_track_take(struct mem *m, unsigned region, uint64_t *bits);

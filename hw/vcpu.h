@@ -25,10 +25,12 @@ enum vcpu_exit { EXIT_IO, EXIT_MMIO, EXIT_INTR, EXIT_OTHER, EXIT_KINDS };
 
 struct vcpu_config {
 	const struct kvm *kvm;
-	const struct bus *pio, *mmio;
-	uint32_t id, count;                                 /* this one's APIC id; how many there are */
-	void (*ended)(void *arg, struct vcpu *v, enum vcpu_end why); /* on the vCPU's thread */
-	void (*enter)(void *arg);                           /* on the vCPU's thread, first of all (jail) */
+	struct bus *pio, *mmio;
+	uint32_t id, count; /* this one's APIC id; how many there are */
+
+	/* Both on the vCPU's thread. `ended`: it has asked to be parked, see vcpu_ask_to_park. */
+	void (*ended)(void *arg, struct vcpu *v, enum vcpu_end why);
+	void (*enter)(void *arg); /* first of all, as is what a jail must do there */
 	void *arg;
 };
 
@@ -41,13 +43,14 @@ void vcpu_destroy(struct vcpu *v);
 /* Registers of the first vCPU at its first instruction; others wait for the guest to start them. */
 int vcpu_set_boot(struct vcpu *v, const struct boot_entry *b, struct mem *m);
 
-/* Back to the state vcpu_create left it in. Only while parked. */
-int vcpu_reset(struct vcpu *v);
-
-/* Starts the thread, parked. vcpu_resume lets it run; vcpu_park returns once it runs no guest code. */
+/* Starts the thread, parked. vcpu_resume lets it run; vcpu_park returns once it runs no guest code.
+ */
 int vcpu_start(struct vcpu *v);
 void vcpu_resume(struct vcpu *v);
 void vcpu_park(struct vcpu *v);
+
+/* As vcpu_park, without waiting: no guest instruction follows the one in progress. Any thread. */
+void vcpu_ask_to_park(struct vcpu *v);
 
 /* Only while parked. 0 or -errno. */
 int vcpu_save(struct vcpu *v, struct stream_out *s);
@@ -56,7 +59,8 @@ int vcpu_load(struct vcpu *v, struct stream_in *s);
 /* Halted with interrupts off: it will never run again by itself. Only while parked. */
 bool vcpu_is_dead(struct vcpu *v);
 
-/* Where it is, for messages: "rip 0x... cs 0x.. cr3 0x...". Only while parked; into `buf`, returned. */
+/* Where it is, for messages: "rip 0x... cs 0x.. cr3 0x...". Only while parked; into `buf`,
+ * returned. */
 const char *vcpu_where(struct vcpu *v, char *buf, unsigned len);
 
 /* What VCPU_END_KVM_ERROR was about. Borrowed, valid as long as the vCPU. */

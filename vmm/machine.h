@@ -43,8 +43,9 @@ const char *machine_state_name(enum machine_state s);
 const char *machine_end_name(enum machine_end e);
 
 /*
- * Everything a machine is made of, opened by the caller: descriptors and names for messages, no paths.
- * Descriptors are taken by machine_create, also when it fails, unless marked borrowed. -1: none.
+ * Everything a machine is made of, opened by the caller: descriptors and names for messages, no
+ * paths. Descriptors are taken by machine_create, also when it fails, unless marked borrowed. -1:
+ * none.
  */
 struct machine_config {
 	const char *name;
@@ -55,17 +56,18 @@ struct machine_config {
 
 	int kernel_fd;
 	const char *kernel_name;
-	const struct loader_initrd *initrd; /* borrowed during machine_create and each restart; NULL: none */
+	const struct loader_initrd
+		*initrd; /* borrowed during machine_create and each restart; NULL: none */
 	const char *cmdline;
 
-	bool serial;            /* whether there is a COM1 at all */
-	int serial_in;          /* borrowed; bytes to the guest; -1: none */
-	int serial_out;         /* borrowed; bytes from the guest; -1: dropped */
-	bool restart;           /* on a guest's reset: start again in place */
+	bool serial;    /* whether there is a COM1 at all */
+	int serial_in;  /* borrowed; bytes to the guest; -1: none */
+	int serial_out; /* borrowed; bytes from the guest; -1: dropped */
+	bool restart;   /* on a guest's reset: start again in place */
 	bool vsock;
-	uint32_t vsock_cid;     /* 3 and up */
-	int vsock_dir;          /* O_PATH directory in which host sockets are found; taken */
-	int vsock_listen;       /* listening UNIX socket for host-initiated connections; taken */
+	uint32_t vsock_cid; /* 3 and up */
+	int vsock_dir;      /* O_PATH directory in which host sockets are found; taken */
+	int vsock_listen;   /* listening UNIX socket for host-initiated connections; taken */
 	bool rng;
 
 	/* On the control loop's thread, once, when the machine has ended. */
@@ -96,8 +98,8 @@ enum machine_end machine_end_reason(const struct machine *m);
 const char *machine_end_text(const struct machine *m); /* more words, or "" */
 
 /*
- * True when every vCPU halts with interrupts off, so that nothing will ever happen again. Pauses and
- * resumes the machine to look. `where` (NULL is fine) gets a line about vCPU 0.
+ * True when every vCPU halts with interrupts off, so that nothing will ever happen again. Pauses
+ * and resumes the machine to look. `where` (NULL is fine) gets a line about vCPU 0.
  */
 bool machine_is_dead(struct machine *m, char *where, unsigned len);
 
@@ -107,7 +109,8 @@ int machine_load(struct machine *m, struct stream_in *s);
 
 struct mem *machine_mem(struct machine *m);
 
-/* Nanoseconds since machine_create of each phase, exits by cause: as JSON text, malloc'd, caller frees. */
+/* Nanoseconds since machine_create of each phase, exits by cause: as JSON text, malloc'd, caller
+ * frees. */
 char *machine_stats(struct machine *m);
 
 #endif

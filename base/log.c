@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: MIT
+// The last error of each thread, and one line a message on stderr.
+#include "base/log.h"
+
+#include "base/loop.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#define LINE_MAX_BYTES 1024
+#define ERROR_MAX_BYTES 512
+
+static enum log_level threshold = LOG_LEVEL_WARN;
+static __thread char error_text[ERROR_MAX_BYTES];
+
+void log_set_level(enum log_level level)
+{
+	threshold = level;
+}
+
+/* One write(2), so that lines of several threads and processes do not mix. */
+static void vlog(enum log_level level, const char *fmt, va_list ap)
+{
+	static const char prefix[] = "kvick: ";
+	char line[LINE_MAX_BYTES];
+	size_t len = sizeof(prefix) - 1;
+	int n;
+
+	if (level > threshold)
+		return;
+	memcpy(line, prefix, len);
+	n = vsnprintf(line + len, sizeof(line) - len - 1, fmt, ap);
+	if (n < 0)
+		return;
+	len += MIN((size_t)n, sizeof(line) - len - 2);
+	line[len++] = '\n';
+	if (write(STDERR_FILENO, line, len) < 0)
+		return; /* there is no one left to tell */
+}
+
+#define DEFINE_LOG(name, level)                                                                    \
+	void name(const char *fmt, ...)                                                            \
+	{                                                                                          \
+		va_list ap;                                                                        \
+                                                                                                   \
+		va_start(ap, fmt);                                                                 \
+		vlog(level, fmt, ap);                                                              \
+		va_end(ap);                                                                        \
+	}
+
+DEFINE_LOG(log_error, LOG_LEVEL_ERROR)
+DEFINE_LOG(log_warn, LOG_LEVEL_WARN)
+DEFINE_LOG(log_info, LOG_LEVEL_INFO)
+DEFINE_LOG(log_debug, LOG_LEVEL_DEBUG)
+
+/* Arguments may point into error_text (a last_error() passed on), hence the detour. */
+static int vrecord(int err, const char *suffix, const char *fmt, va_list ap)
+{
+	char text[ERROR_MAX_BYTES];
+	int n = vsnprintf(text, sizeof(text), fmt, ap);
+
+	if (suffix && n >= 0 && (size_t)n < sizeof(text))
+		snprintf(text + n, sizeof(text) - (size_t)n, ": %s", suffix);
+	memcpy(error_text, text, sizeof(text));
+	return -err;
+}
+
+int fail(int err, const char *fmt, ...)
+{
+	va_list ap;
+	int rc;
+
+	va_start(ap, fmt);
+	rc = vrecord(err, NULL, fmt, ap);
+	va_end(ap);
+	return rc;
+}
+
+int failno(int err, const char *fmt, ...)
+{
+	char reason[64];
+	va_list ap;
+	int rc;
+
+	va_start(ap, fmt);
+	rc = vrecord(err, strerror_r(err, reason, sizeof(reason)), fmt, ap);
+	va_end(ap);
+	return rc;
+}
+
+int fail_context(int rc, const char *fmt, ...)
+{
+	char old[ERROR_MAX_BYTES];
+	va_list ap;
+
+	memcpy(old, error_text, sizeof(old));
+	va_start(ap, fmt);
+	vrecord(-rc, old, fmt, ap);
+	va_end(ap);
+	return rc;
+}
+
+const char *last_error(void)
+{
+	return error_text;
+}
+
+void guest_error(struct guest_log *g, const char *who, const char *fmt, ...)
+{
+	char text[256];
+	uint64_t now;
+	va_list ap;
+
+	g->count++;
+	now = now_ns();
+	if (now < g->next_ns)
+		return;
+	g->next_ns = now + NSEC_PER_SEC;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	log_warn("%s: guest error %llu: %s", who, (unsigned long long)g->count, text);
+}
