@@ -16,9 +16,8 @@ struct kvm {
 	int vm;          /* owned */
 	size_t run_size; /* bytes of struct kvm_run and what follows it */
 	uint32_t max_vcpus;
-	bool tsc_deadline;         /* KVM_CAP_TSC_DEADLINE_TIMER */
-	struct kvm_cpuid2 *cpuid;  /* what the host supports; owned */
-	struct kvm_msr_list *msrs; /* what makes up a vCPU's state; read at the first save; owned */
+	bool tsc_deadline;        /* KVM_CAP_TSC_DEADLINE_TIMER */
+	struct kvm_cpuid2 *cpuid; /* what the host supports; owned */
 };
 
 #define KVM_CPUID_MAX 256
