@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: MIT
+// The jail: what each kind of thread may still ask of the kernel once the guest runs.
+#ifndef VMM_JAIL_H
+#define VMM_JAIL_H
+
+enum jail_role {
+	JAIL_VCPU,    /* runs guest code, answers port and register accesses */
+	JAIL_IO,      /* owns queues and the descriptors behind them */
+	JAIL_CONTROL, /* signals, timers, console, control socket; pauses, saves, resets, ends */
+	JAIL_ROLES,
+};
+
+enum jail_mode {
+	JAIL_KILL, /* a call that is not in the table ends the process at once, by SIGSYS */
+	JAIL_LOG,  /* it is let through and shows in the kernel's audit log */
+	JAIL_OFF,
+};
+
+/*
+ * Puts the calling thread behind the filter of its role, for good; threads that it makes afterwards
+ * inherit it. The filters are made at build time from the table in vmm/jail_rules.h. 0 or -errno.
+ */
+int jail_enter(enum jail_role role, enum jail_mode mode);
+
+#endif

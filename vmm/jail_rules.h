@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: MIT
+// Which system calls each kind of thread makes once the guest runs, and why.
+//
+// RULE(roles, call, reason) allows a call whatever its arguments. RULE_ARG(roles, call, arg, mask,
+// value, reason) allows it where (argument & mask) == value; several rows for one call are
+// alternatives. Read by vmm/jail_gen.c at build time, which turns them into a BPF program a role.
+// What is not here is refused: no file is opened by name, no program is run, no memory is made
+// executable, no socket is made but of the UNIX kind, no process is traced or signalled but this
+// one.
+
+#define V ROLE(JAIL_VCPU)
+#define I ROLE(JAIL_IO)
+#define C ROLE(JAIL_CONTROL)
+#define ALL (V | I | C)
+#define WHOLE UINT32_MAX
+
+/* Threads: waiting for each other, ending. */
+RULE(ALL, futex, "mutexes, conditions, joins")
+RULE(ALL, rt_sigreturn, "return from the signal that interrupts KVM_RUN")
+RULE(ALL, rt_sigprocmask, "glibc blocks signals while a thread starts, ends or is signalled")
+RULE(ALL, restart_syscall, "a wait that a stop and continue has interrupted")
+RULE(ALL, exit, "a thread ends")
+RULE(ALL, exit_group, "the process ends; glibc aborts on a damaged heap")
+RULE(ALL, getpid, "pthread_kill, abort")
+RULE(ALL, gettid, "pthread_kill, abort")
+RULE(ALL, tgkill, "interrupts another thread's KVM_RUN")
+RULE(ALL, sched_yield, "glibc's lock elision and thread exit")
+RULE(ALL, rseq, "glibc unregisters a thread that ends")
+RULE(ALL, set_robust_list, "as above")
+
+/* Memory of the monitor's own. */
+RULE(ALL, brk, "malloc")
+RULE(ALL, munmap, "free")
+RULE(ALL, madvise, "free; a reset gives guest memory back to the host")
+RULE(ALL, mremap, "realloc")
+RULE_ARG(ALL, mmap, 2, 4 /* PROT_EXEC */, 0, "malloc; never executable")
+RULE_ARG(ALL, mprotect, 2, 4, 0, "malloc grows an arena; never executable")
+
+/* Time. */
+RULE(ALL, clock_gettime, "where the vDSO cannot tell the time by itself")
+RULE(ALL, gettimeofday, "as above")
+RULE(ALL, clock_nanosleep, "the end of a run waits for a grace period of its own choosing")
+
+/* Descriptors that are open already. */
+RULE(ALL, read, "eventfds, signalfd, the console, streams")
+RULE(ALL, write, "eventfds, messages, the console, streams")
+RULE(ALL, close, "a stream, an interrupt line, a device")
+RULE(I | C, readv, "streams")
+RULE(I | C, writev, "streams")
+RULE(I | C, pread64, "a kernel or initial ramdisk is read again when the machine starts over")
+RULE(I | C, preadv, "as above")
+RULE(I | C, lseek, "the size of an open file")
+RULE(I | C, fstat, "the kind and size of an open file")
+RULE(I | C, newfstatat, "fstat, as glibc 2.36 makes it; nothing can be opened by what it tells")
+RULE(I | C, fcntl, "flags of a descriptor")
+RULE(I | C, poll, "a writer of the terminal waits for it")
+RULE(I | C, ppoll, "as above")
+RULE(I | C, epoll_ctl, "the event loop")
+RULE(I | C, epoll_wait, "the event loop")
+RULE(I | C, epoll_pwait, "the event loop")
+RULE(I | C, epoll_pwait2, "the event loop")
+RULE(I | C, eventfd2, "the doorbell of a stream or a device that comes later")
+RULE(I | C, getrandom, "virtio-rng; hash seeds")
+
+/* UNIX sockets: the guest's streams, control connections. */
+RULE_ARG(I | C, socket, 0, WHOLE, 1 /* AF_UNIX */, "a stream that the guest opens to the host")
+RULE_ARG(I | C, socketpair, 0, WHOLE, 1, "as above")
+RULE(I, connect, "as above: only UNIX sockets exist here")
+RULE(I | C, accept4, "a stream or a control connection that the host opens")
+RULE(I | C, recvfrom, "streams")
+RULE(I | C, recvmsg, "streams")
+RULE(I | C, sendto, "streams")
+RULE(I | C, sendmsg, "streams")
+RULE(I | C, shutdown, "one direction of a stream ends")
+RULE(I | C, getsockopt, "the outcome of a connect; the peer's user")
+RULE(I | C, getsockname, "which port a stream came from")
+
+/* Leaving: the run directory is taken away, the terminal is put back. */
+RULE(C, unlinkat, "the run directory's entries, by its open descriptor")
+RULE(C, unlink, "as above")
+RULE(C, rmdir, "the run directory")
+RULE(C, flock, "the run directory's lock")
+RULE(C, ftruncate, "statistics and state files that are open")
+RULE(C, fallocate, "a reset gives shared guest memory back")
+RULE(C, fsync, "as above, kept")
+RULE(C, wait4, "a helper has ended")
+RULE(C, getdents64, "a directory tree is packed again when the machine starts over")
+RULE(C, rt_sigaction, "default action again before dying of a signal")
+RULE(C, getuid, "the control socket compares users")
+RULE(C, geteuid, "as above")
+RULE(C, sysinfo, "the host's memory")
+RULE(C, prctl, "the name of a thread that a device brings")
+RULE(C, clone3, "threads of devices that come later")
+RULE_ARG(C, ioctl, 1, WHOLE, 0x5401 /* TCGETS */, "the terminal's mode")
+RULE_ARG(C, ioctl, 1, WHOLE, 0x5402 /* TCSETS */, "as above")
+RULE_ARG(C, ioctl, 1, WHOLE, 0x5403 /* TCSETSW */, "as above")
+RULE_ARG(C, ioctl, 1, WHOLE, 0x5404 /* TCSETSF */, "as above")
+RULE_ARG(C, ioctl, 1, WHOLE, 0x5413 /* TIOCGWINSZ */, "the terminal's size")
+
+/* KVM. All its requests have the type 0xae; a vCPU thread needs but three. */
+RULE_ARG(V, ioctl, 1, WHOLE, 0xae80 /* KVM_RUN */, "runs the guest")
+RULE_ARG(V, ioctl, 1, WHOLE, 0x8090ae81 /* KVM_GET_REGS */, "says where a guest failed")
+RULE_ARG(V, ioctl, 1, WHOLE, 0x8138ae83 /* KVM_GET_SREGS */, "as above")
+RULE_ARG(I | C, ioctl, 1, 0xff00, 0xae00, "pause, save, load, reset; interrupt lines of streams")
+
+#undef V
+#undef I
+#undef C
+#undef ALL
+#undef WHOLE
