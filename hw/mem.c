@@ -8,6 +8,7 @@
 #include "hw/layout.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -195,6 +196,20 @@ int mem_attach_wait(struct mem *m)
 	return m->attach_rc ? failno(-m->attach_rc, "giving the VM %llu MiB of memory",
 				      (unsigned long long)(m->size >> 20))
 			    : 0;
+}
+
+int mem_clear(struct mem *m)
+{
+	const int punch = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+
+	if (m->fd >= 0 && fallocate(m->fd, punch, 0, (off_t)m->size) < 0)
+		return failno(errno, "clearing the guest's memory");
+	for (unsigned i = 0; i < m->count; i++) {
+		if (m->fd < 0 && madvise(m->region[i].host, m->region[i].size, MADV_DONTNEED) < 0)
+			return failno(errno, "clearing the guest's memory");
+		mem_dirty(m, m->region[i].gpa, m->region[i].size);
+	}
+	return 0;
 }
 
 uint64_t mem_size(const struct mem *m)

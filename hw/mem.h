@@ -43,6 +43,9 @@ void mem_destroy(struct mem *m);
 int mem_attach_start(struct mem *m, const struct kvm *kvm);
 int mem_attach_wait(struct mem *m);
 
+/* Zeroes all of it and gives it back to the host. Only while nothing uses it. 0 or -errno. */
+int mem_clear(struct mem *m);
+
 uint64_t mem_size(const struct mem *m);
 
 /* The pieces of RAM in ascending order; *n is 1 or 2. Borrowed. */

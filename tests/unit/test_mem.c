@@ -32,6 +32,9 @@ static void check_edges(enum mem_backing backing)
 	assert_non_null(mem_get(m, 0, LAYOUT_HOLE_START));
 	assert_int_equal(mem_read(m, 0, NULL, 0), 0);
 	assert_int_equal(mem_fd(m) >= 0, backing == MEM_SHARED);
+	assert_int_equal(mem_clear(m), 0);
+	assert_int_equal(mem_read(m, LAYOUT_HOLE_END, &got, 8), 0);
+	assert_true(got == 0);
 	mem_destroy(m);
 }
 
