@@ -1,0 +1,539 @@
+// SPDX-License-Identifier: MIT
+// What all transports have in common: device status, features, queues (virtio 1.2, 2.1, 2.2, 3.1).
+#include "virtio/transport.h"
+
+#include "base/log.h"
+#include "base/stream.h"
+#include "base/util.h"
+
+#include <errno.h>
+#include <linux/virtio_config.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define ACKNOWLEDGE VIRTIO_CONFIG_S_ACKNOWLEDGE
+#define DRIVER VIRTIO_CONFIG_S_DRIVER
+#define FEATURES_OK VIRTIO_CONFIG_S_FEATURES_OK
+#define DRIVER_OK VIRTIO_CONFIG_S_DRIVER_OK
+#define NEEDS_RESET VIRTIO_CONFIG_S_NEEDS_RESET
+#define FAILED VIRTIO_CONFIG_S_FAILED
+
+#define TRANSPORT_FEATURES (QUEUE_FEATURES | 1ull << VIRTIO_F_VERSION_1)
+
+/* A mistake of the driver's in its use of the registers. */
+#define mistake(t, ...) guest_error(&(t)->log, (t)->cfg.dev->name, __VA_ARGS__)
+
+static void ring_eventfd(int fd)
+{
+	uint64_t one = 1;
+
+	/* EAGAIN: it is rung already. */
+	if (write(fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
+		log_error("a queue's doorbell: %s", strerror(errno));
+}
+
+/* ---- On the device's loop ---- */
+
+static void kicked(void *arg, uint32_t events)
+{
+	struct transport_queue *q = arg;
+	struct virtio_device *dev = q->t->cfg.dev;
+	uint64_t count;
+
+	/* Emptied first: a kick that comes while the device looks into the queue is not lost. */
+	if (read(q->setup.kick, &count, sizeof(count)) < 0 && errno != EAGAIN)
+		log_error("%s: queue %u's doorbell: %s", dev->name, q->index, strerror(errno));
+	if (dev->ops->kick(dev, q->index))
+		ring_eventfd(q->setup.kick);
+}
+
+static void raise_queue(void *arg, unsigned index)
+{
+	struct transport *t = arg;
+
+	t->cfg.ops->queue_interrupt(t->cfg.arg, index);
+}
+
+static void queue_broken(void *arg, const char *why)
+{
+	struct transport *t = arg;
+
+	virtio_broken(t->cfg.dev, "%s", why);
+}
+
+static void needs_reset(void *arg)
+{
+	struct transport *t = arg;
+
+	atomic_store(&t->needs_reset, true);
+	t->cfg.ops->config_interrupt(t->cfg.arg);
+}
+
+static void config_changed(void *arg)
+{
+	struct transport *t = arg;
+
+	if (t->running)
+		t->cfg.ops->config_interrupt(t->cfg.arg);
+	else
+		t->config_pending = true;
+}
+
+static int start_queue(struct transport_queue *q)
+{
+	struct transport *t = q->t;
+	struct virtio_device *dev = t->cfg.dev;
+	int rc = queue_start(
+		&dev->queues[q->index], t->cfg.mem, &q->setup, dev->features, &t->host.queue);
+
+	return rc < 0 ? rc : loop_add(t->cfg.io, &q->watch, q->setup.kick, EPOLLIN);
+}
+
+static void stop_queue(struct transport_queue *q)
+{
+	loop_del(q->t->cfg.io, &q->watch);
+	if (q->t->cfg.dev->queues[q->index].size)
+		queue_stop(&q->t->cfg.dev->queues[q->index], &q->setup);
+}
+
+static void stop_queues(struct transport *t)
+{
+	for (unsigned i = 0; i < t->cfg.dev->queue_count; i++)
+		stop_queue(&t->queues[i]);
+}
+
+static void bring_up(void *arg)
+{
+	struct transport *t = arg;
+	struct virtio_device *dev = t->cfg.dev;
+
+	for (unsigned i = 0; i < dev->queue_count; i++) {
+		if (!t->queues[i].ready || start_queue(&t->queues[i]) == 0)
+			continue;
+		virtio_broken(dev, "queue %u: %s", i, last_error());
+		stop_queues(t);
+		return;
+	}
+	t->running = true;
+	dev->ops->start(dev);
+	if (t->config_pending)
+		t->cfg.ops->config_interrupt(t->cfg.arg);
+	t->config_pending = false;
+	/* Buffers may have been made available before anybody listened. */
+	for (unsigned i = 0; i < dev->queue_count; i++)
+		if (t->queues[i].ready)
+			ring_eventfd(t->queues[i].setup.kick);
+}
+
+static void take_down(void *arg)
+{
+	struct transport *t = arg;
+
+	if (!t->running)
+		return;
+	t->cfg.dev->ops->stop(t->cfg.dev);
+	stop_queues(t);
+	t->running = false;
+}
+
+static void forget_queue(struct transport_queue *q)
+{
+	q->ready = false;
+	q->setup = (struct queue_setup){
+		.size = q->t->cfg.dev->queue_max[q->index],
+		.kick = q->setup.kick,
+		.call = -1,
+	};
+}
+
+static void forget(void *arg)
+{
+	struct transport *t = arg;
+	struct virtio_device *dev = t->cfg.dev;
+
+	take_down(t);
+	dev->ops->reset(dev);
+	dev->features = 0;
+	for (unsigned i = 0; i < dev->queue_count; i++)
+		forget_queue(&t->queues[i]);
+	t->config_pending = false;
+	atomic_store(&t->needs_reset, false);
+	t->cfg.ops->reset(t->cfg.arg);
+}
+
+/* Takes one queue away from a started device, which the driver may do (virtio 1.2, 4.2.2.2). */
+static void retire_queue(void *arg)
+{
+	struct transport_queue *q = arg;
+	struct transport *t = q->t;
+
+	take_down(t);
+	q->ready = false;
+	if (!atomic_load(&t->needs_reset))
+		bring_up(t);
+}
+
+struct config_write {
+	struct virtio_device *dev;
+	uint32_t off;
+	const void *data;
+	unsigned len;
+};
+
+static void write_config(void *arg)
+{
+	struct config_write *w = arg;
+
+	w->dev->ops->config_write(w->dev, w->off, w->data, w->len);
+}
+
+static void detach(void *arg)
+{
+	struct transport *t = arg;
+
+	take_down(t);
+	t->cfg.dev->host = NULL;
+}
+
+/* ---- Birth and death ---- */
+
+static void free_queues(struct transport *t)
+{
+	for (unsigned i = 0; i < t->cfg.dev->queue_count; i++)
+		if (t->queues[i].setup.kick >= 0)
+			close(t->queues[i].setup.kick);
+	free(t->queues);
+}
+
+static int make_queues(struct transport *t)
+{
+	unsigned n = t->cfg.dev->queue_count;
+	int err = 0;
+
+	t->queues = calloc(n, sizeof(*t->queues));
+	if (!t->queues)
+		return fail(ENOMEM, "%s: no memory for %u queues", t->cfg.dev->name, n);
+	for (unsigned i = 0; i < n; i++) {
+		struct transport_queue *q = &t->queues[i];
+
+		*q = (struct transport_queue){.t = t, .index = i, .watch = WATCH_INIT(kicked, q)};
+		q->setup.kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		if (q->setup.kick < 0)
+			err = errno;
+		forget_queue(q);
+	}
+	if (!err)
+		return 0;
+	free_queues(t);
+	return failno(err, "%s: a doorbell", t->cfg.dev->name);
+}
+
+int transport_init(struct transport *t, const struct transport_config *cfg)
+{
+	struct virtio_device *dev = cfg->dev;
+	int rc;
+
+	*t = (struct transport){.cfg = *cfg};
+	t->host = (struct virtio_host){
+		.queue = {.raise = raise_queue, .broken = queue_broken, .arg = t},
+		.needs_reset = needs_reset,
+		.config_changed = config_changed,
+	};
+	rc = make_queues(t);
+	if (rc < 0)
+		return rc;
+	pthread_mutex_init(&t->lock, NULL);
+	dev->mem = cfg->mem;
+	dev->io = cfg->io;
+	dev->host = &t->host;
+	return 0;
+}
+
+void transport_finish(struct transport *t)
+{
+	loop_call(t->cfg.io, detach, t);
+	free_queues(t);
+	pthread_mutex_destroy(&t->lock);
+}
+
+/* ---- Registers: with the lock held ---- */
+
+uint8_t transport_status(const struct transport *t)
+{
+	return atomic_load(&t->needs_reset) ? t->status | NEEDS_RESET : t->status;
+}
+
+static uint64_t offered(const struct transport *t)
+{
+	return t->cfg.dev->offered | TRANSPORT_FEATURES;
+}
+
+static bool features_acceptable(const struct transport *t)
+{
+	uint64_t f = t->cfg.dev->features;
+
+	return !(f & ~offered(t)) && (f & 1ull << VIRTIO_F_VERSION_1);
+}
+
+/* Each stage's bit needs those of the stages before it. */
+static bool status_in_order(uint32_t status)
+{
+	uint32_t stages = status & (ACKNOWLEDGE | DRIVER | FEATURES_OK | DRIVER_OK);
+
+	return stages == 0 || stages == ACKNOWLEDGE || stages == (ACKNOWLEDGE | DRIVER) ||
+	       stages == (ACKNOWLEDGE | DRIVER | FEATURES_OK) ||
+	       stages == (ACKNOWLEDGE | DRIVER | FEATURES_OK | DRIVER_OK);
+}
+
+static void advance(struct transport *t, uint32_t value)
+{
+	uint32_t added = value & ~t->status;
+
+	if ((added & FEATURES_OK) && !features_acceptable(t)) {
+		mistake(t, "the driver wants features %#lx of %#lx", t->cfg.dev->features,
+			offered(t));
+		value &= ~(uint32_t)(FEATURES_OK | DRIVER_OK);
+		added = value & ~t->status;
+	}
+	t->status = (uint8_t)value;
+	if ((added & DRIVER_OK) && !t->paused)
+		loop_call(t->cfg.io, bring_up, t);
+}
+
+void transport_set_status(struct transport *t, uint32_t value)
+{
+	uint32_t known = ACKNOWLEDGE | DRIVER | FEATURES_OK | DRIVER_OK | FAILED;
+
+	if (value == 0) {
+		transport_reset(t);
+	} else {
+		/* A driver that adds a bit to what it has read writes NEEDS_RESET back. */
+		value &= ~(uint32_t)NEEDS_RESET;
+		if ((value & ~known) || (t->status & ~value) || !status_in_order(value))
+			mistake(t, "status %#x written where it is %#x", value, t->status);
+		else
+			advance(t, value);
+	}
+}
+
+uint32_t transport_offered(const struct transport *t, uint32_t sel)
+{
+	return sel < 2 ? (uint32_t)(offered(t) >> (32 * sel)) : 0;
+}
+
+void transport_accept(struct transport *t, uint32_t sel, uint32_t value)
+{
+	struct virtio_device *dev = t->cfg.dev;
+
+	if (!(t->status & DRIVER) || (t->status & FEATURES_OK))
+		mistake(t, "features written at status %#x", t->status);
+	else if (sel < 2)
+		dev->features = (dev->features & ~(0xffffffffull << (32 * sel))) |
+				(uint64_t)value << (32 * sel);
+	else if (value)
+		mistake(t, "features %#x accepted in word %u", value, sel);
+}
+
+static struct transport_queue *find_queue(const struct transport *t, uint32_t index)
+{
+	return index < t->cfg.dev->queue_count ? &t->queues[index] : NULL;
+}
+
+uint16_t transport_queue_max(const struct transport *t, uint32_t index)
+{
+	return index < t->cfg.dev->queue_count ? t->cfg.dev->queue_max[index] : 0;
+}
+
+bool transport_queue_ready(const struct transport *t, uint32_t index)
+{
+	const struct transport_queue *q = find_queue(t, index);
+
+	return q && q->ready;
+}
+
+/* The queue if the driver may describe it now, else NULL, which has been counted. */
+static struct transport_queue *writable(struct transport *t, uint32_t index)
+{
+	struct transport_queue *q = find_queue(t, index);
+
+	if (q && !q->ready && (t->status & (FEATURES_OK | DRIVER_OK)) == FEATURES_OK)
+		return q;
+	mistake(t, "queue %u of %u set up at status %#x%s", index, t->cfg.dev->queue_count,
+		t->status, q && q->ready ? " while it is ready" : "");
+	return NULL;
+}
+
+void transport_set_queue_size(struct transport *t, uint32_t index, uint32_t size)
+{
+	struct transport_queue *q;
+
+	q = writable(t, index);
+	/* What is too large becomes 0, which is refused with the rest when the queue starts. */
+	if (q)
+		q->setup.size = size <= transport_queue_max(t, index) ? (uint16_t)size : 0;
+}
+
+void transport_set_queue_ring(
+	struct transport *t, uint32_t index, enum transport_ring ring, bool high, uint32_t value)
+{
+	struct transport_queue *q;
+
+	q = writable(t, index);
+	if (q) {
+		uint64_t *addr[] = {
+			[RING_DESC] = &q->setup.desc,
+			[RING_AVAIL] = &q->setup.avail,
+			[RING_USED] = &q->setup.used,
+		};
+		unsigned shift = high ? 32 : 0;
+
+		*addr[ring] = (*addr[ring] & ~(0xffffffffull << shift)) | (uint64_t)value << shift;
+	}
+}
+
+static void unready(struct transport *t, struct transport_queue *q)
+{
+	if (q->ready && (t->status & DRIVER_OK) && !t->paused)
+		loop_call(t->cfg.io, retire_queue, q);
+	q->ready = false;
+}
+
+void transport_set_queue_ready(struct transport *t, uint32_t index, uint32_t value)
+{
+	struct transport_queue *q = find_queue(t, index);
+
+	if (value == 1) {
+		q = writable(t, index);
+		if (q)
+			q->ready = true;
+	} else if (q && value == 0) {
+		unready(t, q);
+	} else {
+		mistake(t, "queue %u of %u made ready with %#x", index, t->cfg.dev->queue_count,
+			value);
+	}
+}
+
+bool transport_kick(const struct transport *t, uint32_t index)
+{
+	const struct transport_queue *q = find_queue(t, index);
+
+	if (q)
+		ring_eventfd(q->setup.kick);
+	return q;
+}
+
+int transport_kick_fd(const struct transport *t, uint32_t index)
+{
+	return t->queues[index].setup.kick;
+}
+
+void transport_config_write(struct transport *t, uint32_t off, const void *data, unsigned len)
+{
+	struct config_write w = {.dev = t->cfg.dev, .off = off, .data = data, .len = len};
+
+	if (!w.dev->ops->config_write || !range_ok(off, len, w.dev->config_len))
+		mistake(t, "%u bytes written to config space at %#x", len, off);
+	else
+		loop_call(t->cfg.io, write_config, &w);
+}
+
+/* ---- The machine's side ---- */
+
+void transport_reset(struct transport *t)
+{
+	loop_call(t->cfg.io, forget, t);
+	t->status = 0;
+}
+
+void transport_pause(struct transport *t)
+{
+	t->paused = true;
+	loop_call(t->cfg.io, take_down, t);
+}
+
+void transport_resume(struct transport *t)
+{
+	if (t->paused && (t->status & DRIVER_OK) && !atomic_load(&t->needs_reset))
+		loop_call(t->cfg.io, bring_up, t);
+	t->paused = false;
+}
+
+static void save_queue(const struct transport_queue *q, struct stream_out *s)
+{
+	stream_put_u8(s, q->ready);
+	stream_put_u16(s, q->setup.size);
+	stream_put_u64(s, q->setup.desc);
+	stream_put_u64(s, q->setup.avail);
+	stream_put_u64(s, q->setup.used);
+	stream_put_u16(s, q->setup.next_avail);
+	stream_put_u16(s, q->setup.next_used);
+}
+
+static void load_queue(struct transport_queue *q, struct stream_in *s)
+{
+	q->ready = stream_get_u8(s);
+	q->setup.size = stream_get_u16(s);
+	q->setup.desc = stream_get_u64(s);
+	q->setup.avail = stream_get_u64(s);
+	q->setup.used = stream_get_u64(s);
+	q->setup.next_avail = stream_get_u16(s);
+	q->setup.next_used = stream_get_u16(s);
+	if (q->setup.size > q->t->cfg.dev->queue_max[q->index])
+		stream_bad(s, "a queue larger than the device has");
+}
+
+void transport_save(struct transport *t, struct stream_out *s)
+{
+	struct virtio_device *dev = t->cfg.dev;
+
+	stream_begin(s, "virtio", 1);
+	stream_put_u32(s, dev->id);
+	stream_put_u32(s, dev->queue_count);
+	stream_put_u8(s, t->status);
+	stream_put_u8(s, atomic_load(&t->needs_reset));
+	stream_put_u64(s, dev->features);
+	for (unsigned i = 0; i < dev->queue_count; i++)
+		save_queue(&t->queues[i], s);
+	stream_end(s);
+	dev->ops->save(dev, s);
+}
+
+static void load_common(struct transport *t, struct stream_in *s)
+{
+	struct virtio_device *dev = t->cfg.dev;
+
+	if (stream_get_u32(s) != dev->id)
+		stream_bad(s, "the state of another kind of device");
+	if (stream_get_u32(s) != dev->queue_count)
+		stream_bad(s, "another number of queues");
+	t->status = stream_get_u8(s);
+	atomic_store(&t->needs_reset, stream_get_u8(s) != 0);
+	dev->features = stream_get_u64(s);
+	if (!status_in_order(t->status) || (t->status & NEEDS_RESET))
+		stream_bad(s, "a device status that no driver can reach");
+	if ((t->status & FEATURES_OK) && !features_acceptable(t))
+		stream_bad(s, "features that are not offered here");
+}
+
+int transport_load(struct transport *t, struct stream_in *s)
+{
+	struct virtio_device *dev = t->cfg.dev;
+	int rc;
+
+	transport_pause(t);
+	transport_reset(t);
+	rc = stream_open(s, "virtio", 1);
+	if (rc < 0)
+		return rc;
+	load_common(t, s);
+	for (unsigned i = 0; i < dev->queue_count && !s->err; i++)
+		load_queue(&t->queues[i], s);
+	rc = stream_close(s);
+	if (rc == 0)
+		rc = dev->ops->load(dev, s);
+	if (rc < 0)
+		transport_reset(t);
+	return rc;
+}
