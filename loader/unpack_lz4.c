@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: MIT
+// lz4 in its legacy frame, by liblz4, the blocks shared among threads.
+//
+// The legacy frame is what `lz4 -l` makes and what Linux packs itself with; the library's own frame
+// functions do not read it. It is a magic number and then blocks, each a 32-bit size and that many
+// bytes, which unpack to 8 MiB independently of one another; the last one may make less. There is
+// no end mark: a frame ends with its file. In a kernel the unpacked size follows, 32 bits, which
+// look like the beginning of one more block.
+#include "base/log.h"
+#include "base/util.h"
+#include "loader/unpack.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <lz4.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+
+#define BLOCK ((size_t)MIB(8))
+#define MAX_BLOCKS 128u
+#define MAX_THREADS 4u
+
+typedef __typeof__(LZ4_decompress_safe) unpack_block_fn;
+typedef __typeof__(LZ4_decompress_safe_partial) unpack_head_fn;
+
+struct block {
+	const char *src;
+	uint32_t size;
+	size_t cap;
+	char *dst;
+};
+
+struct work {
+	unpack_block_fn *unpack;
+	struct block block[MAX_BLOCKS];
+	unsigned count;
+	unsigned next;   /* to be taken; atomic */
+	unsigned broken; /* the number of a block that is, plus 1; atomic */
+	size_t last;     /* bytes that the last block made */
+};
+
+/* The next block of [*pos, len): 1, or 0 at the end of the frame, or -errno. */
+static int next_block(const char *src, size_t len, size_t *pos, struct block *b)
+{
+	if (len - *pos <= 4)
+		return 0;
+	b->size = get_le32(src + *pos);
+	if (b->size == 0 || b->size > (size_t)LZ4_COMPRESSBOUND(BLOCK))
+		return fail(EINVAL, "broken lz4 data: a block of %u bytes at offset %zu", b->size,
+			*pos);
+	if (b->size > len - *pos - 4)
+		return fail(
+			EINVAL, "broken lz4 data: it ends within the block at offset %zu", *pos);
+	b->src = src + *pos + 4;
+	*pos += 4 + b->size;
+	return 1;
+}
+
+static int find_blocks(struct work *w, const char *src, size_t len, char *dst, size_t cap)
+{
+	size_t pos = unpack_lz4.magic_len, made = 0;
+	struct block b;
+	int rc;
+
+	while ((rc = next_block(src, len, &pos, &b)) > 0) {
+		if (w->count == MAX_BLOCKS || made >= cap)
+			return -ENOSPC;
+		b.dst = dst + made;
+		b.cap = MIN(BLOCK, cap - made);
+		made += b.cap;
+		w->block[w->count++] = b;
+	}
+	if (!rc && !w->count)
+		return fail(EINVAL, "broken lz4 data: it has no block");
+	return rc;
+}
+
+static void *work(void *arg)
+{
+	struct work *w = arg;
+
+	for (;;) {
+		unsigned i = __atomic_fetch_add(&w->next, 1, __ATOMIC_RELAXED);
+		const struct block *b = &w->block[i];
+		int made;
+
+		if (i >= w->count)
+			return NULL;
+		made = w->unpack(b->src, b->dst, (int)b->size, (int)b->cap);
+		if (made < 0 || (i + 1 < w->count && (size_t)made < BLOCK))
+			__atomic_store_n(&w->broken, i + 1, __ATOMIC_RELAXED);
+		else if (i + 1 == w->count)
+			w->last = (size_t)made;
+	}
+}
+
+static unsigned helpers(const struct work *w)
+{
+	cpu_set_t cpus;
+	unsigned n = 1;
+
+	if (sched_getaffinity(0, sizeof(cpus), &cpus) == 0)
+		n = (unsigned)CPU_COUNT(&cpus);
+	return MIN(MIN(n, MAX_THREADS), w->count) - 1;
+}
+
+/* A thread that cannot be had is not missed: the blocks are taken by those that there are. */
+static void share_work(struct work *w)
+{
+	pthread_t thread[MAX_THREADS];
+	unsigned n = 0, want = helpers(w);
+	sigset_t all, old;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	while (n < want && pthread_create(&thread[n], NULL, work, w) == 0)
+		n++;
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	work(w);
+	while (n > 0)
+		pthread_join(thread[--n], NULL);
+}
+
+static ssize_t unpack_head(void *library, const char *src, size_t len, void *dst, size_t cap)
+{
+	unpack_head_fn *head = (unpack_head_fn *)dlsym(library, "LZ4_decompress_safe_partial");
+	size_t pos = unpack_lz4.magic_len;
+	struct block b = {0};
+	int rc = next_block(src, len, &pos, &b);
+
+	if (!head)
+		return fail(EINVAL, "liblz4 lacks a function");
+	if (rc > 0)
+		rc = head(b.src, dst, (int)b.size, (int)cap, (int)cap);
+	else if (rc == 0)
+		rc = -1;
+	return rc < 0 ? fail(EINVAL, "broken lz4 data in its first block") : rc;
+}
+
+static ssize_t run(
+	void *library, const void *src, size_t len, void *dst, size_t cap, enum unpack_mode mode)
+{
+	struct work w = {.unpack = (unpack_block_fn *)dlsym(library, "LZ4_decompress_safe")};
+	int rc;
+
+	if (len < unpack_lz4.magic_len)
+		return fail(EINVAL, "broken lz4 data: %zu bytes", len);
+	if (mode == UNPACK_HEAD)
+		return unpack_head(library, src, len, dst, MIN(cap, BLOCK));
+	if (!w.unpack)
+		return fail(EINVAL, "liblz4 lacks a function");
+	rc = find_blocks(&w, src, len, dst, cap);
+	if (rc)
+		return rc;
+	share_work(&w);
+	if (w.broken)
+		return fail(EINVAL, "broken lz4 data in block %u of %u, at offset %zu", w.broken,
+			w.count, (size_t)(w.block[w.broken - 1].src - (const char *)src));
+	return (ssize_t)((w.count - 1) * BLOCK + w.last);
+}
+
+const struct unpack_format unpack_lz4 = {
+	.name = "lz4",
+	.library = "liblz4.so.1",
+	.package = "liblz4-1",
+	.magic = {0x02, 0x21, 0x4c, 0x18},
+	.magic_len = 4,
+	.unpack = run,
+};
