@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: MIT
+// The file systems init mounts: the kernel's own, the root, and scratch space.
+#include "guest/boot.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct mount_entry {
+	const char *type, *target;
+	unsigned long flags;
+	const char *options;
+	bool may_lack; /* a kernel without it is no trouble */
+};
+
+static const struct mount_entry system_mounts[] = {
+	{"devtmpfs", "/dev", MS_NOSUID, "mode=0755", false},
+	{"proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL, false},
+	{"sysfs", "/sys", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL, true},
+	{"devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, "gid=5,mode=0620,ptmxmode=0666", true},
+	{"tmpfs", "/dev/shm", MS_NOSUID | MS_NODEV, "mode=1777", true},
+};
+
+/* A root in memory needs none of these, and may bring files of its own there. */
+static const struct mount_entry scratch_mounts[] = {
+	{"tmpfs", "/run", MS_NOSUID | MS_NODEV, "mode=0755", true},
+	{"tmpfs", "/tmp", MS_NOSUID | MS_NODEV, "mode=1777", true},
+};
+
+static const struct {
+	const char *target, *path;
+} links[] = {
+	{"/proc/self/fd", "/dev/fd"},
+	{"/proc/self/fd/0", "/dev/stdin"},
+	{"/proc/self/fd/1", "/dev/stdout"},
+	{"/proc/self/fd/2", "/dev/stderr"},
+};
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+static int mount_entry(const struct mount_entry *m)
+{
+	return mount(m->type, m->target, m->type, m->flags, m->options) ? errno : 0;
+}
+
+static void mount_table(struct boot *b, const struct mount_entry *m, size_t n)
+{
+	int error;
+
+	for (; n--; m++) {
+		error = mount_entry(m);
+		if (error == ENOENT && !mkdir(m->target, 0755))
+			error = mount_entry(m);
+		if (error == EBUSY || (error == ENODEV && m->may_lack))
+			continue;
+		if (error)
+			boot_trouble(b, "mount on", m->target, error);
+	}
+}
+
+void boot_mount_system(struct boot *b)
+{
+	mount_table(b, system_mounts, COUNT(system_mounts));
+	for (size_t i = 0; i < COUNT(links); i++)
+		if (symlink(links[i].target, links[i].path) && errno != EEXIST)
+			boot_trouble(b, "link", links[i].path, errno);
+}
+
+void boot_mount_scratch(struct boot *b)
+{
+	if (!b->root_in_memory)
+		mount_table(b, scratch_mounts, COUNT(scratch_mounts));
+	else if (mkdir("/tmp", 01777) == 0)
+		chmod("/tmp", 01777); /* mkdir leaves out what the umask forbids */
+}
+
+/* The initramfs itself, which the kernel has unpacked and started us from. */
+static int root_initramfs(struct boot *b)
+{
+	b->root_in_memory = true;
+	return 0;
+}
+
+static const struct {
+	const char *name;
+	int (*mount)(struct boot *b);
+} root_kinds[] = {
+	{"initramfs", root_initramfs},
+};
+
+int boot_mount_root(struct boot *b)
+{
+	for (size_t i = 0; i < COUNT(root_kinds); i++)
+		if (!strcmp(root_kinds[i].name, b->root))
+			return root_kinds[i].mount(b);
+	return -EINVAL;
+}
