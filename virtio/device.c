@@ -66,3 +66,8 @@ void virtio_broken(struct virtio_device *dev, const char *fmt, ...)
 	guest_error(&dev->log, dev->name, "%s; the device waits for a reset", why);
 	dev->host->needs_reset(dev->host->queue.arg);
 }
+
+void virtio_kick_again(struct virtio_device *dev, unsigned index)
+{
+	dev->host->kick_again(dev->host->queue.arg, index);
+}

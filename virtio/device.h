@@ -42,10 +42,11 @@ struct virtio_ops {
 	void (*reset)(struct virtio_device *dev);
 
 	/*
-	 * The driver has made buffers available in queue `index`, or may have. True when the device
-	 * has done its share and wants to be called once more after others had their turn.
+	 * The driver has made buffers available in queue `index`, or may have. A device that has
+	 * done its share, with more to do, calls virtio_kick_again, so that others on the loop have
+	 * their turn.
 	 */
-	bool (*kick)(struct virtio_device *dev, unsigned index);
+	void (*kick)(struct virtio_device *dev, unsigned index);
 
 	/* Optional: the driver writes `len` bytes at `off`, within the config space. */
 	void (*config_write)(
@@ -56,11 +57,12 @@ struct virtio_ops {
 	int (*load)(struct virtio_device *dev, struct stream_in *s);
 };
 
-/* What the transport does for a device, called on dev->io only. */
+/* What the transport does for a device, called on dev->io only, each with queue.arg. */
 struct virtio_host {
 	struct queue_host queue;           /* handed to the queues */
-	void (*needs_reset)(void *arg);    /* sets DEVICE_NEEDS_RESET and tells the driver */
-	void (*config_changed)(void *arg); /* tells the driver that the config space changed */
+	void (*needs_reset)(void *arg);    /* sets DEVICE_NEEDS_RESET, tells the driver */
+	void (*config_changed)(void *arg); /* tells the driver */
+	void (*kick_again)(void *arg, unsigned index); /* rings the queue's doorbell */
 };
 
 /* Embedded in each device; the constructor fills the first part and calls virtio_device_init. */
@@ -100,6 +102,10 @@ uint32_t virtio_config_generation(struct virtio_device *dev);
 
 /* The driver has broken the rules of the device: no queue goes on until it resets the device. */
 void virtio_broken(struct virtio_device *dev, const char *fmt, ...) printf_like(2, 3);
+
+/* Has ops->kick called once more, after whatever else is due on the loop. On dev->io, while
+ * started. */
+void virtio_kick_again(struct virtio_device *dev, unsigned index);
 
 static inline bool virtio_has_feature(const struct virtio_device *dev, unsigned bit)
 {

@@ -335,24 +335,34 @@ void virtio_mmio_save(struct virtio_mmio *m, struct stream_out *s)
 	pthread_mutex_unlock(&m->t.lock);
 }
 
-static int load_locked(struct virtio_mmio *m, struct stream_in *s)
+static int load_registers(struct virtio_mmio *m, struct stream_in *s, uint32_t *interrupts)
 {
-	uint32_t interrupts;
 	int rc = stream_open(s, "virtio-mmio", 1);
 
 	if (rc < 0)
 		return rc;
-	interrupts = stream_get_u32(s);
+	*interrupts = stream_get_u32(s);
 	m->offered_sel = stream_get_u32(s);
 	m->accept_sel = stream_get_u32(s);
 	m->queue_sel = stream_get_u32(s);
-	rc = stream_close(s);
+	return stream_close(s);
+}
+
+static int load_locked(struct virtio_mmio *m, struct stream_in *s)
+{
+	uint32_t interrupts = 0;
+	int rc;
+
+	transport_pause(&m->t);
+	transport_reset(&m->t);
+	rc = load_registers(m, s, &interrupts);
 	if (rc == 0)
 		rc = transport_load(&m->t, s);
-	/* An edge that was on its way when the state was saved may not have been: one more does no
-	 * harm. */
-	if (rc == 0 && interrupts)
-		interrupt(m, interrupts);
+	if (rc < 0)
+		transport_reset(&m->t);
+	/* Whether an edge was lost on the way is not known: one more does no harm. */
+	else if (interrupts)
+		interrupt(m, interrupts & (VIRTIO_MMIO_INT_VRING | VIRTIO_MMIO_INT_CONFIG));
 	return rc;
 }
 

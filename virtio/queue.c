@@ -343,7 +343,7 @@ void queue_notify(struct queue *q)
 {
 	bool wanted;
 
-	if (!queue_live(q) || (q->next_used == q->called && !q->call_unknown))
+	if (!queue_live(q) || q->next_used == q->called)
 		return;
 	full_fence();
 	wanted = call_wanted(q);

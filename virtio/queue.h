@@ -52,7 +52,8 @@ struct queue {
 	uint16_t size;
 	uint16_t next_avail, next_used;
 	uint16_t called;   /* next_used when the driver was last considered for an interrupt */
-	bool call_unknown; /* `called` is not known: another owner had the queue */
+	bool call_unknown; /* ... and it is not known what for: it is told of the next used buffer
+			    */
 	bool event_idx, indirect, broken;
 };
 

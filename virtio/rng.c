@@ -56,7 +56,7 @@ static bool serve(struct rng *r, struct queue_elem *e)
 	return queue_live(&r->queue);
 }
 
-static bool rng_kick(struct virtio_device *dev, unsigned index)
+static void rng_kick(struct virtio_device *dev, unsigned index)
 {
 	struct rng *r = container_of(dev, struct rng, dev);
 	struct queue_elem e = {.iov = r->iov, .cap = ARRAY_SIZE(r->iov)};
@@ -68,7 +68,8 @@ static bool rng_kick(struct virtio_device *dev, unsigned index)
 			left--;
 	} while (queue_enable_kicks(&r->queue) && left > 0);
 	queue_notify(&r->queue);
-	return left == 0;
+	if (left == 0)
+		virtio_kick_again(dev, index);
 }
 
 static void rng_nothing(struct virtio_device *dev)

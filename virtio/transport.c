@@ -44,8 +44,7 @@ static void kicked(void *arg, uint32_t events)
 	/* Emptied first: a kick that comes while the device looks into the queue is not lost. */
 	if (read(q->setup.kick, &count, sizeof(count)) < 0 && errno != EAGAIN)
 		log_error("%s: queue %u's doorbell: %s", dev->name, q->index, strerror(errno));
-	if (dev->ops->kick(dev, q->index))
-		ring_eventfd(q->setup.kick);
+	dev->ops->kick(dev, q->index);
 }
 
 static void raise_queue(void *arg, unsigned index)
@@ -78,6 +77,13 @@ static void config_changed(void *arg)
 		t->cfg.ops->config_interrupt(t->cfg.arg);
 	else
 		t->config_pending = true;
+}
+
+static void kick_again(void *arg, unsigned index)
+{
+	struct transport *t = arg;
+
+	ring_eventfd(t->queues[index].setup.kick);
 }
 
 static int start_queue(struct transport_queue *q)
@@ -239,6 +245,7 @@ int transport_init(struct transport *t, const struct transport_config *cfg)
 		.queue = {.raise = raise_queue, .broken = queue_broken, .arg = t},
 		.needs_reset = needs_reset,
 		.config_changed = config_changed,
+		.kick_again = kick_again,
 	};
 	rc = make_queues(t);
 	if (rc < 0)
@@ -522,8 +529,6 @@ int transport_load(struct transport *t, struct stream_in *s)
 	struct virtio_device *dev = t->cfg.dev;
 	int rc;
 
-	transport_pause(t);
-	transport_reset(t);
 	rc = stream_open(s, "virtio", 1);
 	if (rc < 0)
 		return rc;
@@ -531,9 +536,5 @@ int transport_load(struct transport *t, struct stream_in *s)
 	for (unsigned i = 0; i < dev->queue_count && !s->err; i++)
 		load_queue(&t->queues[i], s);
 	rc = stream_close(s);
-	if (rc == 0)
-		rc = dev->ops->load(dev, s);
-	if (rc < 0)
-		transport_reset(t);
-	return rc;
+	return rc < 0 ? rc : dev->ops->load(dev, s);
 }

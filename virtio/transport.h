@@ -105,8 +105,8 @@ void transport_reset(struct transport *t);
 
 /*
  * Pause takes the queues from the device, unknown to the driver; resume hands them back. Each is a
- * no-op where it is already so. Save needs a pause; load makes one, and leaves the state after a
- * reset where it fails.
+ * no-op where it is already so. Save needs a pause; load a pause and a reset, and another reset
+ * where it fails. Load: 0 or -errno.
  */
 void transport_pause(struct transport *t);
 void transport_resume(struct transport *t);
