@@ -23,6 +23,7 @@ struct image {
 	int fd;
 	uint64_t size; /* of the file, bytes */
 	bool zeroed;   /* guest memory holds zeroes */
+	bool repeated; /* the library that unpacks it is to stay loaded */
 
 	/* Found out by loading it. */
 	struct boot_entry entry; /* .info is set by who writes the info */

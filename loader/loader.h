@@ -34,6 +34,11 @@ struct loader_config {
 	 * right, and touches every page of the kernel's bss.
 	 */
 	bool zeroed;
+	/*
+	 * There will be another call, from where nothing can be opened any more (a jail): what was
+	 * loaded to unpack the kernel stays loaded.
+	 */
+	bool repeated;
 };
 
 /*

@@ -218,7 +218,7 @@ int payload_load(struct image *img, struct mem *m, uint64_t off, uint64_t len)
 		return fail(EINVAL, "its payload (payload_length) has only %llu bytes", (ull)len);
 	rc = load(&p, img, m, off);
 	unpack_buffer_free(p.packed, p.packed_size);
-	if (p.library)
+	if (p.library && !img->repeated)
 		unpack_unload(p.library);
 	if (rc)
 		return rc == -ENOTSUP ? rc : fail_context(rc, "payload");
