@@ -67,7 +67,7 @@ static int vrecord(int err, const char *suffix, const char *fmt, va_list ap)
 	return -err;
 }
 
-int fail(int err, const char *fmt, ...)
+int(fail)(int err, const char *fmt, ...)
 {
 	va_list ap;
 	int rc;
@@ -78,7 +78,7 @@ int fail(int err, const char *fmt, ...)
 	return rc;
 }
 
-int failno(int err, const char *fmt, ...)
+int(failno)(int err, const char *fmt, ...)
 {
 	char reason[64];
 	va_list ap;

@@ -31,6 +31,12 @@ int failno(int err, const char *fmt, ...) printf_like(2, 3);
 /* Puts "PREFIX: " before this thread's last error and returns `rc`: adds context on the way up. */
 int fail_context(int rc, const char *fmt, ...) printf_like(2, 3);
 
+#ifdef __clang_analyzer__
+/* The analyser sees one file at a time: it must be told that these never return 0. */
+#define fail(...) ((void)fail(__VA_ARGS__), -1)
+#define failno(...) ((void)failno(__VA_ARGS__), -1)
+#endif
+
 /* This thread's last error, or "" when there was none. Valid until its next fail. */
 const char *last_error(void);
 
