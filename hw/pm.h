@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MIT
+// Power management of hardware-reduced ACPI: sleep registers, reset register, and the register
+// behind the generic event device through which the power button is pressed
+// (ACPI 6.4, 4.8.3.7, 4.8.3.6, 5.6.9).
+#ifndef HW_PM_H
+#define HW_PM_H
+
+#include <stdint.h>
+
+struct bus;
+struct irq;
+struct pm;
+struct stream_in;
+struct stream_out;
+
+#define PM_SLEEP_TYPE_S5 5u  /* what _S5 in the DSDT says */
+#define PM_RESET_VALUE 1u    /* what the FADT says */
+#define PM_EVENT_POWER 0x01u /* bits of the event register, as _EVT in the DSDT reads them */
+
+struct pm_config {
+	struct bus *pio;       /* gets the ports; outlives the device */
+	const struct irq *irq; /* GSI_GED; outlives the device */
+
+	/* What the guest asked for; on a vCPU's thread, nothing locked. */
+	void (*power_off)(void *arg);
+	void (*reset)(void *arg);
+	void *arg;
+};
+
+/* `cfg` is copied. 0 or -errno. */
+int pm_create(struct pm **out, const struct pm_config *cfg);
+
+/* NULL is fine. */
+void pm_destroy(struct pm *p);
+
+/* From any thread. */
+void pm_power_button(struct pm *p);
+
+/* vCPUs are parked for these. */
+void pm_reset(struct pm *p);
+void pm_save(struct pm *p, struct stream_out *out);
+int pm_load(struct pm *p, struct stream_in *in);
+
+#endif
