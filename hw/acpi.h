@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: MIT
+// The ACPI tables that describe the machine to its guest: hardware-reduced, RSDP XSDT FADT MADT
+// DSDT.
+#ifndef HW_ACPI_H
+#define HW_ACPI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct mem;
+
+/* A virtio-mmio device; its place lies below 4 GiB. */
+struct acpi_mmio {
+	uint64_t base, size;
+	uint32_t gsi;
+};
+
+struct acpi_config {
+	uint32_t cpus; /* APIC ids are 0 to cpus - 1 */
+	bool serial;   /* there is a COM1 */
+	const struct acpi_mmio *mmio;
+	unsigned mmio_count; /* 36 at most */
+};
+
+/*
+ * Writes the tables into [LAYOUT_ACPI, LAYOUT_ACPI_END), which the memory map must call reserved or
+ * ACPI's; *rsdp becomes the address of the first. -ENOSPC where they do not fit, or another -errno.
+ */
+int acpi_build(struct mem *m, const struct acpi_config *cfg, uint64_t *rsdp);
+
+/* The same bytes as they would stand at `base` (RSDP first), malloc'd: *buf is the caller's to
+ * free. */
+int acpi_tables(const struct acpi_config *cfg, uint64_t base, uint8_t **buf, size_t *len);
+
+#endif

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: MIT
+// The DSDT: which devices there are and what they use.
+//
+// Interrupts are extended descriptors with global numbers: the 8259's lines that the short ones
+// name do not exist in a hardware-reduced machine. CPUs are in the MADT only; a device for each
+// would carry nothing but its number and cost the guest's interpreter its time.
+#include "hw/acpi_dsdt.h"
+
+#include "hw/acpi.h"
+#include "hw/aml.h"
+#include "hw/layout.h"
+#include "hw/pm.h"
+
+#define NOTIFY_BUTTON 0x80u /* pressed (ACPI 6.4, 4.8.3.2) */
+
+static void serial_port(struct aml *a)
+{
+	aml_device(a, "COM1");
+	aml_name_eisaid(a, "_HID", "PNP0501");
+	aml_name_int(a, "_UID", 1);
+	aml_resources(a);
+	aml_res_io(a, PORT_COM1, 8);
+	aml_res_irq(a, GSI_COM1, 0);
+	aml_end(a);
+	aml_end(a);
+}
+
+static void clock_device(struct aml *a)
+{
+	aml_device(a, "RTC");
+	aml_name_eisaid(a, "_HID", "PNP0B00");
+	aml_resources(a);
+	aml_res_io(a, PORT_RTC, 2);
+	aml_res_irq(a, GSI_RTC, 0);
+	aml_end(a);
+	aml_end(a);
+}
+
+static void panic_device(struct aml *a)
+{
+	aml_device(a, "PEVT");
+	aml_name_string(a, "_HID", "QEMU0001");
+	aml_resources(a);
+	aml_res_io(a, PORT_PVPANIC, 1);
+	aml_end(a);
+	aml_end(a);
+}
+
+static void power_button(struct aml *a)
+{
+	aml_device(a, "PWRB");
+	aml_name_eisaid(a, "_HID", "PNP0C0C");
+	aml_name_int(a, "_UID", 0);
+	aml_end(a);
+}
+
+/* Its interrupt says that the event register holds something; reading that clears it (5.6.9). */
+static void event_device(struct aml *a)
+{
+	aml_device(a, "GED");
+	aml_name_string(a, "_HID", "ACPI0013");
+	aml_name_int(a, "_UID", 0);
+	aml_resources(a);
+	aml_res_irq(a, GSI_GED, 0);
+	aml_end(a);
+	aml_region_io(a, "EREG", PORT_GED, 4);
+	aml_field(a, "EREG");
+	aml_field_unit(a, "EVNT", 32);
+	aml_end(a);
+	aml_method(a, "_EVT", 1);
+	aml_store(a);
+	aml_ref(a, "EVNT");
+	aml_local(a, 0);
+	aml_if(a);
+	aml_and_local(a, 0, PM_EVENT_POWER);
+	aml_notify(a);
+	aml_ref(a, "PWRB");
+	aml_int(a, NOTIFY_BUTTON);
+	aml_end(a);
+	aml_end(a);
+	aml_end(a);
+}
+
+static int is_shared(const struct acpi_config *cfg, unsigned n)
+{
+	for (unsigned i = 0; i < cfg->mmio_count; i++)
+		if (i != n && cfg->mmio[i].gsi == cfg->mmio[n].gsi)
+			return 1;
+	return 0;
+}
+
+static void virtio_device(struct aml *a, const struct acpi_config *cfg, unsigned n)
+{
+	static const char digits[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+	const char name[] = {'V', 'I', 'O', digits[n], '\0'};
+
+	aml_device(a, name);
+	aml_name_string(a, "_HID", "LNRO0005");
+	aml_name_int(a, "_UID", n);
+	aml_name_int(a, "_CCA", 1);
+	aml_resources(a);
+	aml_res_mem32(a, (uint32_t)cfg->mmio[n].base, (uint32_t)cfg->mmio[n].size);
+	aml_res_irq(a, cfg->mmio[n].gsi, is_shared(cfg, n));
+	aml_end(a);
+	aml_end(a);
+}
+
+/* Only "off" exists. The second value is for a register that a hardware-reduced machine has not. */
+static void sleep_states(struct aml *a)
+{
+	aml_name(a, "_S5");
+	aml_package(a, 2);
+	aml_int(a, PM_SLEEP_TYPE_S5);
+	aml_int(a, 0);
+	aml_end(a);
+}
+
+void acpi_dsdt(struct aml *a, const struct acpi_config *cfg)
+{
+	aml_scope(a, "\\_SB");
+	if (cfg->serial)
+		serial_port(a);
+	clock_device(a);
+	panic_device(a);
+	power_button(a);
+	event_device(a);
+	for (unsigned i = 0; i < cfg->mmio_count; i++)
+		virtio_device(a, cfg, i);
+	aml_end(a);
+	sleep_states(a);
+}
