@@ -45,6 +45,7 @@ RULE(ALL, clock_nanosleep, "the end of a run waits for a grace period of its own
 RULE(ALL, read, "eventfds, signalfd, the console, streams")
 RULE(ALL, write, "eventfds, messages, the console, streams")
 RULE(ALL, close, "a stream, an interrupt line, a device")
+RULE(V | C, timerfd_settime, "the console gathers bytes before it writes; alarms of the clock")
 RULE(I | C, readv, "streams")
 RULE(I | C, writev, "streams")
 RULE(I | C, pread64, "a kernel or initial ramdisk is read again when the machine starts over")
