@@ -12,12 +12,9 @@
 #include <zstd.h>
 #include <zstd_errors.h>
 
-#define WINDOW_LOG_MAX 31
-
 struct libzstd {
 	__typeof__(ZSTD_createDCtx) *create;
 	__typeof__(ZSTD_freeDCtx) *free;
-	__typeof__(ZSTD_DCtx_setParameter) *set;
 	__typeof__(ZSTD_decompressDCtx) *all;
 	__typeof__(ZSTD_decompressStream) *stream;
 	__typeof__(ZSTD_findFrameCompressedSize) *frame_size;
@@ -30,15 +27,14 @@ static int bind(void *library, struct libzstd *z)
 {
 	z->create = (__typeof__(z->create))dlsym(library, "ZSTD_createDCtx");
 	z->free = (__typeof__(z->free))dlsym(library, "ZSTD_freeDCtx");
-	z->set = (__typeof__(z->set))dlsym(library, "ZSTD_DCtx_setParameter");
 	z->all = (__typeof__(z->all))dlsym(library, "ZSTD_decompressDCtx");
 	z->stream = (__typeof__(z->stream))dlsym(library, "ZSTD_decompressStream");
 	z->frame_size = (__typeof__(z->frame_size))dlsym(library, "ZSTD_findFrameCompressedSize");
 	z->is_error = (__typeof__(z->is_error))dlsym(library, "ZSTD_isError");
 	z->code = (__typeof__(z->code))dlsym(library, "ZSTD_getErrorCode");
 	z->error_name = (__typeof__(z->error_name))dlsym(library, "ZSTD_getErrorName");
-	return z->create && z->free && z->set && z->all && z->stream && z->frame_size &&
-			       z->is_error && z->code && z->error_name
+	return z->create && z->free && z->all && z->stream && z->frame_size && z->is_error &&
+			       z->code && z->error_name
 		       ? 0
 		       : fail(EINVAL, "libzstd lacks a function");
 }
@@ -71,7 +67,6 @@ static ssize_t unpack_head(
 	ZSTD_outBuffer out = {dst, cap, 0};
 	size_t left;
 
-	z->set(ctx, ZSTD_d_windowLogMax, WINDOW_LOG_MAX);
 	do {
 		size_t before = in.pos;
 

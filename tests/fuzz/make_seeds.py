@@ -1,0 +1,75 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Small inputs for the fuzzers of the loader: make_seeds.py FOLDER makes FOLDER/kernel and FOLDER/modules."""
+import gzip
+import lzma
+import os
+import struct
+import subprocess
+import sys
+
+
+def elf(note):
+    """Two segments and a PT_NOTE, which has a PVH entry or not."""
+    ident = b"\x7fELF\x02\x01\x01" + bytes(9)
+    head = ident + struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, 0x400010, 64, 0, 0, 64, 56, 3, 0, 0, 0)
+    load = [(0x200, 0x400000, 0x80, 0x80), (0x280, 0x401000, 0x40, 0x2000)]
+    for off, addr, filesz, memsz in load:
+        head += struct.pack("<IIQQQQQQ", 1, 7, off, addr, addr, filesz, memsz, 0x1000)
+    head += struct.pack("<IIQQQQQQ", 4, 4, 0x1c0, 0, 0, 20, 20, 4)
+    head = head.ljust(0x1c0, b"\0")
+    head += struct.pack("<III4sI", 4, 4, note, b"Xen\0", 0x400020)
+    text = b"Linux version 6.1.0-x (a@b)\0"
+    return head.ljust(0x200, b"\0") + text.ljust(0xc0, b"\x90") + bytes(16)
+
+
+def lz4_legacy(data):
+    """One block of literals only: a token, the length's further bytes, the literals."""
+    left = len(data) - 15
+    block = bytes([0xf0]) + b"\xff" * (left // 255) + bytes([left % 255]) + data
+    return struct.pack("<II", 0x184c2102, len(block)) + block
+
+
+def zstd(data):
+    return subprocess.run(["zstd", "-q", "-c"], input=data, stdout=subprocess.PIPE, check=True).stdout
+
+
+def bzimage(payload, size):
+    payload += struct.pack("<I", size)
+    protected = bytes(0x220) + payload
+    header = bytearray(0x400)
+    struct.pack_into("<B", header, 0x1f1, 1)
+    struct.pack_into("<I", header, 0x1f4, (len(protected) + 15) // 16)
+    struct.pack_into("<HH4sH", header, 0x1fe, 0xaa55, 0x6aeb, b"HdrS", 0x20f)
+    struct.pack_into("<H", header, 0x20e, 0x100)
+    struct.pack_into("<B", header, 0x211, 1)
+    struct.pack_into("<I", header, 0x22c, 0x7fffffff)
+    struct.pack_into("<IBBHI", header, 0x230, 0x200000, 1, 21, 3, 2047)
+    struct.pack_into("<II", header, 0x248, 0x220, len(payload))
+    struct.pack_into("<QI", header, 0x258, 0x400000, 0x800000)
+    header[0x300:0x310] = b"6.1.0-x (a@b) #1"
+    return bytes(header) + protected
+
+
+def main():
+    kernel = elf(18)
+    seeds = {
+        "kernel/elf-pvh": kernel,
+        "kernel/elf": elf(1),
+        "modules/chain": b"kernel/a.ko: kernel/b-c.ko kernel/d.ko.xz\nkernel/b-c.ko: kernel/d.ko.xz\nkernel/d.ko.xz:\n",
+        "modules/circle": b"a.ko: b.ko\nb.ko: a.ko\n",
+    }
+    packers = {
+        "gzip": gzip.compress, "lz4": lz4_legacy, "zstd": zstd, "raw": lambda d: d,
+        "xz": lambda d: lzma.compress(d, check=lzma.CHECK_CRC32),
+    }
+    for name, pack in packers.items():
+        seeds["kernel/bzimage-" + name] = bzimage(pack(kernel), len(kernel))
+    for path, data in seeds.items():
+        path = os.path.join(sys.argv[1], path)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as f:
+            f.write(data)
+
+
+main()
