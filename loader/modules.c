@@ -72,14 +72,24 @@ static int find_named(struct modules *m, const struct modules_config *cfg)
 	return rc;
 }
 
+/* The folder that holds `path`; of "/" itself, "". In place. */
+static void go_up(char *path)
+{
+	char *slash = strrchr(path, '/');
+
+	if (slash)
+		*slash = '\0';
+}
+
 static int find_around(struct modules *m, const struct modules_config *cfg)
 {
-	char *kernel CLEANUP_FREE = cfg->kernel_path ? realpath(cfg->kernel_path, NULL) : NULL;
+	char *beside CLEANUP_FREE = cfg->kernel_path ? realpath(cfg->kernel_path, NULL) : NULL;
 	int rc = 0;
 
-	if (kernel) {
-		*strrchr(kernel, '/') = '\0';
-		rc = try_dir(m, kernel, "/../lib/modules", cfg->version);
+	if (beside) {
+		go_up(beside);
+		go_up(beside);
+		rc = try_dir(m, beside, "/lib/modules", cfg->version);
 	}
 	return rc ? rc : try_dir(m, "/lib/modules", "", cfg->version);
 }
