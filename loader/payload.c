@@ -136,11 +136,10 @@ static uint64_t place_of_file(const struct elf_file *elf)
 	return base;
 }
 
-/* Zeroes the rest of a segment: where memory was zero, only as far as unpacking has written there.
- */
-static void clear_bss(const struct elf_segment *s, struct mem *m, uint64_t from, uint64_t to)
+/* Zeroes the rest of a segment, up to where memory is zero already. */
+static void clear_bss(const struct elf_segment *s, struct mem *m, uint64_t zero_from)
 {
-	uint64_t start = MAX(s->paddr + s->filesz, from), end = MIN(s->paddr + s->memsz, to);
+	uint64_t start = s->paddr + s->filesz, end = MIN(s->paddr + s->memsz, zero_from);
 
 	if (start < end)
 		image_clear(m, start, end - start);
@@ -162,8 +161,7 @@ static int unpack_in_place(const struct payload *p, struct mem *m, uint64_t base
 	}
 	mem_dirty(m, base, p->size);
 	for (unsigned i = 0; !rc && i < p->elf.count; i++)
-		clear_bss(
-			&p->elf.seg[i], m, zeroed ? base : 0, zeroed ? base + p->size : UINT64_MAX);
+		clear_bss(&p->elf.seg[i], m, zeroed ? base + p->size : UINT64_MAX);
 	return rc;
 }
 
@@ -180,7 +178,7 @@ static int unpack_and_copy(const struct payload *p, struct mem *m, bool zeroed)
 
 		rc = mem_write(m, s->paddr, file + s->off, s->filesz);
 		if (!zeroed)
-			clear_bss(s, m, 0, UINT64_MAX);
+			clear_bss(s, m, UINT64_MAX);
 	}
 	unpack_buffer_free(file, p->size);
 	return rc;

@@ -59,6 +59,7 @@ static inline struct blob test_elf(const struct test_segment *s, unsigned n, uin
 	Elf64_Ehdr *eh = (Elf64_Ehdr *)(void *)b.p;
 
 	assert_non_null(b.p);
+	memset(b.p + 0x1000, 0xee, size - 0x1000); /* what is in no segment is to be seen nowhere */
 	memcpy(eh->e_ident, ELFMAG, SELFMAG);
 	eh->e_ident[EI_CLASS] = ELFCLASS64;
 	eh->e_ident[EI_DATA] = ELFDATA2LSB;

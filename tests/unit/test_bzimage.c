@@ -69,20 +69,30 @@ static size_t pack_xz(const struct blob *in, uint8_t *to, size_t cap)
 	return pos;
 }
 
-static size_t pack_lz4(const struct blob *in, uint8_t *to, size_t cap)
+static size_t pack_lz4_blocks(const struct blob *in, uint8_t *to, size_t cap, size_t block)
 {
 	size_t pos = 4;
 
 	put_le32(to, 0x184c2102);
-	for (size_t off = 0; off < in->len; off += LZ4_BLOCK) {
+	for (size_t off = 0; off < in->len; off += block) {
 		int n = LZ4_compress_default((const char *)in->p + off, (char *)to + pos + 4,
-			(int)MIN(LZ4_BLOCK, in->len - off), (int)(cap - pos - 4));
+			(int)MIN(block, in->len - off), (int)(cap - pos - 4));
 
 		assert_true(n > 0);
 		put_le32(to + pos, (uint32_t)n);
 		pos += 4 + (size_t)n;
 	}
 	return pos;
+}
+
+static size_t pack_lz4(const struct blob *in, uint8_t *to, size_t cap)
+{
+	return pack_lz4_blocks(in, to, cap, LZ4_BLOCK);
+}
+
+static size_t pack_lz4_short(const struct blob *in, uint8_t *to, size_t cap)
+{
+	return pack_lz4_blocks(in, to, cap, LZ4_BLOCK - MIB(1));
 }
 
 static size_t pack_zstd(const struct blob *in, uint8_t *to, size_t cap)
@@ -315,6 +325,19 @@ static void test_broken_payload(void **state)
 		check_broken(packings[i]);
 }
 
+/* A block of less than 8 MiB that is not the last would leave a hole, with which the size is right.
+ */
+static void test_short_lz4_block(void **state)
+{
+	struct blob kernel = test_elf(tiny, ARRAY_SIZE(tiny), MIB(10));
+	struct blob b = test_bzimage(&kernel, pack_lz4_short);
+
+	put_le32(b.p + b.len - 4, (uint32_t)MIB(11));
+	test_refused(mem, &b, "broken lz4 data in block 1 of 2");
+	free(kernel.p);
+	free(b.p);
+}
+
 /* A few kilobytes that make 100 MiB: more than memory is never written. */
 static void test_bomb(void **state)
 {
@@ -429,6 +452,7 @@ int main(void)
 		cmocka_unit_test(test_spoilt_header),
 		cmocka_unit_test(test_spoilt_as_is),
 		cmocka_unit_test(test_broken_payload),
+		cmocka_unit_test(test_short_lz4_block),
 		cmocka_unit_test(test_bomb),
 		cmocka_unit_test(test_any_byte_any_length),
 		cmocka_unit_test(test_any_byte_as_is),
