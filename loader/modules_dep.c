@@ -37,10 +37,11 @@ bool dep_is_module(const char *path, size_t path_len, const char *name)
 /* The next line after *pos, without its newline; NULL at the end. */
 static const char *next_line(const struct dep_text *t, size_t *pos, size_t *len)
 {
-	const char *line = t->text + *pos, *end;
+	const char *line, *end;
 
 	if (!t->text || *pos >= t->len)
 		return NULL;
+	line = t->text + *pos;
 	end = memchr(line, '\n', t->len - *pos);
 	*len = end ? (size_t)(end - line) : t->len - *pos;
 	*pos += *len + 1;

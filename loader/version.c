@@ -73,22 +73,19 @@ static bool find_banner(const char *p, size_t size, char *buf, size_t len)
  */
 static int search(const struct image *img, uint64_t off, uint64_t end, char *buf, size_t len)
 {
-	char *chunk CLEANUP_FREE = malloc(CHUNK);
+	char *chunk = malloc(CHUNK);
+	ssize_t n = CHUNK;
+	int rc = chunk ? 0 : fail(ENOMEM, "no memory to look for its version");
 
-	if (!chunk)
-		return fail(ENOMEM, "no memory to look for its version");
-	while (off < end) {
-		ssize_t n = fd_pread_full(img->fd, chunk, MIN(CHUNK, end - off), off);
-
+	for (; !rc && off < end && n == CHUNK; off += CHUNK - OVERLAP) {
+		n = fd_pread_full(img->fd, chunk, MIN(CHUNK, end - off), off);
 		if (n < 0)
-			return failno((int)-n, "reading at offset %llu", (ull)off);
-		if (find_banner(chunk, (size_t)n, buf, len))
-			return 1;
-		if ((size_t)n < CHUNK)
-			break;
-		off += CHUNK - OVERLAP;
+			rc = failno((int)-n, "reading at offset %llu", (ull)off);
+		else if (find_banner(chunk, (size_t)n, buf, len))
+			rc = 1;
 	}
-	return 0;
+	free(chunk);
+	return rc;
 }
 
 /* Where .rodata is, in which Linux keeps its banner; false where the file does not say so. */
