@@ -140,7 +140,7 @@ static void test_read(void **state)
 
 static void test_named_directory(void **state)
 {
-	static const char *const sub[] = {"", "lib/modules", "lib/modules/" VERSION};
+	static const char *const sub[] = {"", "lib/modules", ("lib/modules/" VERSION)};
 	struct modules *m;
 
 	for (size_t i = 0; i < ARRAY_SIZE(sub); i++) {
