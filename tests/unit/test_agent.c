@@ -414,6 +414,55 @@ static void stdin_that_nobody_reads(void **state)
 	put_away(&r);
 }
 
+static void stdout_may_be_a_socket(void **state)
+{
+	int out[2], copy = memory_file(), status;
+	pid_t reader;
+	struct run r;
+
+	prepare(&r);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, out), 0);
+	reader = fork_cat(out[0], copy, out[1]);
+	close(out[0]);
+	close(r.out);
+	r.out = out[1];
+	r.in = big_file();
+	run_one(&r, "cat");
+	assert_int_equal(r.result.status, 0);
+	assert_false(fcntl(r.out, F_GETFL) & O_NONBLOCK);
+	put_away(&r);
+	assert_int_equal(waitpid(reader, &status, 0), reader);
+	expect_big(copy);
+	close(copy);
+}
+
+/* As another user's pipe, which cannot be opened again: a nobody's process in the middle. */
+static void stdout_that_cannot_be_opened_again(void **state)
+{
+	int out[2], copy = memory_file(), status;
+	pid_t reader;
+	struct run r;
+
+	if (geteuid())
+		skip(); /* needs another user */
+	prepare(&r);
+	assert_int_equal(pipe2(out, O_CLOEXEC), 0);
+	assert_int_equal(fchmod(out[1], 0), 0);
+	reader = fork_cat(out[0], copy, out[1]);
+	close(out[0]);
+	close(r.out);
+	r.out = out[1];
+	r.in = big_file();
+	assert_int_equal(seteuid(65534), 0);
+	run_one(&r, "cat");
+	assert_int_equal(seteuid(0), 0);
+	assert_int_equal(r.result.status, 0);
+	put_away(&r);
+	assert_int_equal(waitpid(reader, &status, 0), reader);
+	expect_big(copy);
+	close(copy);
+}
+
 static void closed_stdout_ends_the_command(void **state)
 {
 	struct run r;
@@ -872,6 +921,8 @@ int main(void)
 		cmocka_unit_test(binary_data_both_ways_through_pipes),
 		cmocka_unit_test(stdin_is_empty_where_not_forwarded),
 		cmocka_unit_test(stdin_that_nobody_reads),
+		cmocka_unit_test(stdout_may_be_a_socket),
+		cmocka_unit_test(stdout_that_cannot_be_opened_again),
 		cmocka_unit_test(closed_stdout_ends_the_command),
 		cmocka_unit_test(full_disk_ends_the_command),
 		cmocka_unit_test(a_process_left_behind_does_not_hold_the_end),
