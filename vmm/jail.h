@@ -20,6 +20,9 @@ enum jail_mode {
  * Puts the calling thread behind the filter of its role, for good; threads that it makes afterwards
  * inherit it. The filters are made at build time from the table in vmm/jail_rules.h. 0 or -errno.
  */
+/* Exit status of a process whose thread could not be put behind its filter. */
+#define EXIT_JAIL 125
+
 int jail_enter(enum jail_role role, enum jail_mode mode);
 
 #endif

@@ -4,6 +4,7 @@
 #define VMM_MACHINE_H
 
 #include "hw/mem.h"
+#include "vmm/jail.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -42,6 +43,9 @@ enum machine_end {
 const char *machine_state_name(enum machine_state s);
 const char *machine_end_name(enum machine_end e);
 
+/* What the host's socket for the guest's streams is called in the directory of a running VM. */
+#define MACHINE_VSOCK_NAME "vsock"
+
 /*
  * Everything a machine is made of, opened by the caller: descriptors and names for messages, no
  * paths. Descriptors are taken by machine_create, also when it fails, unless marked borrowed. -1:
@@ -67,8 +71,10 @@ struct machine_config {
 	bool vsock;
 	uint32_t vsock_cid; /* 3 and up */
 	int vsock_dir;      /* O_PATH directory in which host sockets are found; taken */
-	int vsock_listen;   /* listening UNIX socket for host-initiated connections; taken */
+	int vsock_listen;   /* listening UNIX socket for host-initiated connections */
 	bool rng;
+	enum jail_mode jail; /* of the vCPU and I/O threads; the caller enters its own after
+				machine_start */
 
 	/* On the control loop's thread, once, when the machine has ended. */
 	void (*ended)(void *arg, enum machine_end why);

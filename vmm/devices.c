@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: MIT
+// The machine's devices, in creation order.
+#include "vmm/devices.h"
+
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/stream.h"
+#include "hw/acpi.h"
+#include "hw/i8042.h"
+#include "hw/pm.h"
+#include "hw/pvpanic.h"
+#include "hw/rtc.h"
+#include "hw/serial.h"
+#include "virtio/mmio.h"
+#include "virtio/rng.h"
+#include "virtio/vsock.h"
+#include "vmm/jail.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+/* How long a terminal or a pipe may take to accept the last of the console's output. */
+#define CONSOLE_FLUSH_MS 1000
+
+static void serial_output(void *arg, const char *data, size_t len)
+{
+	struct devices *d = arg;
+
+	if (panic_feed(&d->panic, data, len))
+		d->host.panicked(d->host.arg, d->panic.over ? PANIC_DONE : PANIC_SAID);
+}
+
+static void pvpanic_event(void *arg, uint8_t events)
+{
+	struct devices *d = arg;
+
+	if (events & PVPANIC_PANICKED)
+		d->host.panicked(d->host.arg, PANIC_DONE);
+}
+
+static int add_serial(struct devices *d, const struct machine_config *cfg)
+{
+	const struct serial_config serial = {
+		.pio = &d->pio,
+		.irq = &d->com1_irq,
+		.loop = d->control,
+		.in_fd = cfg->serial_in,
+		.out_fd = cfg->serial_out,
+		.output = serial_output,
+		.arg = d,
+	};
+	int rc;
+
+	if (!cfg->serial)
+		return 0;
+	rc = irq_init(&d->com1_irq, d->kvm, GSI_COM1);
+	return rc ? rc : serial_create(&d->serial, &serial);
+}
+
+static int add_rtc(struct devices *d)
+{
+	const struct rtc_config rtc = {.pio = &d->pio, .irq = &d->rtc_irq, .loop = d->control};
+	int rc = irq_init(&d->rtc_irq, d->kvm, GSI_RTC);
+
+	return rc ? rc : rtc_create(&d->rtc, &rtc);
+}
+
+static int add_pm(struct devices *d)
+{
+	const struct pm_config pm = {
+		.pio = &d->pio,
+		.irq = &d->ged_irq,
+		.power_off = d->host.power_off,
+		.reset = d->host.reset,
+		.arg = d->host.arg,
+	};
+	int rc = irq_init(&d->ged_irq, d->kvm, GSI_GED);
+
+	return rc ? rc : pm_create(&d->pm, &pm);
+}
+
+static int add_legacy(struct devices *d, const struct machine_config *cfg)
+{
+	const struct i8042_config i8042 = {&d->pio, d->host.reset, d->host.arg};
+	const struct pvpanic_config pvpanic = {&d->pio, pvpanic_event, d};
+	int rc = add_serial(d, cfg);
+
+	if (!rc)
+		rc = i8042_create(&d->i8042, &i8042);
+	if (!rc)
+		rc = add_rtc(d);
+	if (!rc)
+		rc = add_pm(d);
+	if (!rc)
+		rc = pvpanic_create(&d->pvpanic, &pvpanic);
+	return rc;
+}
+
+/* Takes the device, also on failure. Lines are shared by none while there are at most 8 devices. */
+static int add_slot(
+	struct devices *d, struct virtio_device *dev, void (*destroy)(struct virtio_device *dev))
+{
+	struct slot *s = &d->slot[d->slots];
+	struct virtio_mmio_config mmio = {.dev = dev,
+		.mem = d->mem,
+		.kvm = d->kvm,
+		.bus = &d->mmio,
+		.irq = &s->irq,
+		.io = d->io};
+	int rc;
+
+	if (d->slots == LAYOUT_VIRTIO_MMIO_MAX || GSI_VIRTIO + d->slots >= GSI_COUNT) {
+		destroy(dev);
+		return fail(ENOSPC, "no room for a virtio device past the %uth", d->slots);
+	}
+	*s = (struct slot){.dev = dev, .irq = IRQ_NONE, .destroy = destroy};
+	s->base = mmio.base = LAYOUT_VIRTIO_MMIO + d->slots * LAYOUT_VIRTIO_MMIO_STRIDE;
+	d->slots++;
+	rc = irq_init(&s->irq, d->kvm, GSI_VIRTIO + d->slots - 1);
+	return rc ? rc : virtio_mmio_create(&s->mmio, &mmio);
+}
+
+static int add_vsock(struct devices *d, const struct machine_config *cfg)
+{
+	const struct vsock_config vsock = {
+		.name = "vsock",
+		.cid = cfg->vsock_cid,
+		.dir = cfg->vsock_dir,
+		.socket = MACHINE_VSOCK_NAME,
+		.listen = cfg->vsock_listen,
+	};
+	struct virtio_device *dev;
+	int rc = vsock_create(&dev, &vsock);
+
+	return rc ? rc : add_slot(d, dev, vsock_destroy);
+}
+
+static int add_rng(struct devices *d)
+{
+	struct virtio_device *dev;
+	int rc = rng_create(&dev, "rng");
+
+	return rc ? rc : add_slot(d, dev, rng_destroy);
+}
+
+static int add_virtio(struct devices *d, const struct machine_config *cfg)
+{
+	int rc = 0;
+
+	if (!cfg->vsock && !cfg->rng)
+		return 0;
+	rc = loop_create(&d->io, "io");
+	if (!rc && cfg->vsock)
+		rc = add_vsock(d, cfg);
+	if (!rc && cfg->rng)
+		rc = add_rng(d);
+	return rc;
+}
+
+int devices_init(struct devices *d, const struct kvm *kvm, struct mem *mem, struct loop *control,
+	const struct machine_config *cfg, const struct devices_host *host)
+{
+	int rc;
+
+	*d = (struct devices){
+		.kvm = kvm,
+		.mem = mem,
+		.control = control,
+		.host = *host,
+		.com1_irq = IRQ_NONE,
+		.rtc_irq = IRQ_NONE,
+		.ged_irq = IRQ_NONE,
+	};
+	rc = add_legacy(d, cfg);
+	return rc ? rc : add_virtio(d, cfg);
+}
+
+static void slot_finish(struct slot *s, const struct kvm *kvm)
+{
+	virtio_mmio_destroy(s->mmio);
+	irq_finish(&s->irq, kvm);
+	s->destroy(s->dev);
+}
+
+void devices_finish(struct devices *d)
+{
+	while (d->slots)
+		slot_finish(&d->slot[--d->slots], d->kvm);
+	loop_destroy(d->io);
+	pvpanic_destroy(d->pvpanic);
+	pm_destroy(d->pm);
+	rtc_destroy(d->rtc);
+	i8042_destroy(d->i8042);
+	if (d->serial)
+		serial_flush(d->serial, CONSOLE_FLUSH_MS);
+	serial_destroy(d->serial);
+	irq_finish(&d->ged_irq, d->kvm);
+	irq_finish(&d->rtc_irq, d->kvm);
+	irq_finish(&d->com1_irq, d->kvm);
+	bus_finish(&d->mmio);
+	bus_finish(&d->pio);
+}
+
+int devices_describe(struct devices *d, uint32_t cpus, uint64_t *rsdp)
+{
+	struct acpi_mmio virtio[LAYOUT_VIRTIO_MMIO_MAX];
+	const struct acpi_config acpi = {
+		.cpus = cpus, .serial = d->serial, .mmio = virtio, .mmio_count = d->slots};
+
+	for (unsigned i = 0; i < d->slots; i++)
+		virtio[i] = (struct acpi_mmio){.base = d->slot[i].base,
+			.size = VIRTIO_MMIO_SIZE,
+			.gsi = d->slot[i].irq.gsi};
+	return acpi_build(d->mem, &acpi, rsdp);
+}
+
+static void enter_io(void *arg)
+{
+	const struct machine_config *cfg = arg;
+
+	if (jail_enter(JAIL_IO, cfg->jail)) {
+		log_error("%s", last_error());
+		_exit(EXIT_JAIL);
+	}
+}
+
+int devices_start(struct devices *d, struct machine_config *cfg)
+{
+	return d->io ? loop_spawn(d->io, enter_io, cfg) : 0;
+}
+
+void devices_pause(struct devices *d)
+{
+	for (unsigned i = 0; i < d->slots; i++)
+		virtio_mmio_pause(d->slot[i].mmio);
+}
+
+void devices_resume(struct devices *d)
+{
+	for (unsigned i = 0; i < d->slots; i++)
+		virtio_mmio_resume(d->slot[i].mmio);
+}
+
+void devices_reset(struct devices *d)
+{
+	for (unsigned i = 0; i < d->slots; i++)
+		virtio_mmio_reset(d->slot[i].mmio);
+	pm_reset(d->pm);
+	rtc_reset(d->rtc);
+	i8042_reset(d->i8042);
+	if (d->serial)
+		serial_reset(d->serial);
+	d->panic = (struct panic){0};
+}
+
+int devices_save(struct devices *d, struct stream_out *s)
+{
+	if (d->serial)
+		serial_save(d->serial, s);
+	i8042_save(d->i8042, s);
+	rtc_save(d->rtc, s);
+	pm_save(d->pm, s);
+	for (unsigned i = 0; i < d->slots; i++)
+		virtio_mmio_save(d->slot[i].mmio, s);
+	return s->err;
+}
+
+int devices_load(struct devices *d, struct stream_in *s)
+{
+	int rc = d->serial ? serial_load(d->serial, s) : 0;
+
+	if (!rc)
+		rc = i8042_load(d->i8042, s);
+	if (!rc)
+		rc = rtc_load(d->rtc, s);
+	if (!rc)
+		rc = pm_load(d->pm, s);
+	for (unsigned i = 0; !rc && i < d->slots; i++)
+		rc = virtio_mmio_load(d->slot[i].mmio, s);
+	return rc;
+}

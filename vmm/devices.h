@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: MIT
+// All the devices of one machine: made in one order, saved and loaded in it, taken away in reverse.
+#ifndef VMM_DEVICES_H
+#define VMM_DEVICES_H
+
+#include "hw/bus.h"
+#include "hw/irq.h"
+#include "hw/layout.h"
+#include "hw/panic.h"
+#include "vmm/machine.h"
+
+struct i8042;
+struct kvm;
+struct pm;
+struct pvpanic;
+struct rtc;
+struct serial;
+struct virtio_device;
+struct virtio_mmio;
+
+/* A virtio device at its place: transport, line, and how it is destroyed. */
+struct slot {
+	struct virtio_device *dev;
+	struct virtio_mmio *mmio;
+	struct irq irq;
+	uint64_t base;
+	void (*destroy)(struct virtio_device *dev);
+};
+
+/* How it is known that the guest's kernel has panicked. */
+enum devices_panic {
+	PANIC_SAID, /* its console says so; a trace may follow */
+	PANIC_DONE, /* it will do nothing more, or reboot */
+};
+
+/* What the guest asks of the machine by way of a device; called on a vCPU's thread, never waits. */
+struct devices_host {
+	void (*power_off)(void *arg);
+	void (*reset)(void *arg);
+	void (*panicked)(void *arg, enum devices_panic how);
+	void *arg;
+};
+
+struct devices {
+	struct devices_host host;
+	/* Borrowed. */
+	const struct kvm *kvm;
+	struct mem *mem;
+	struct loop *control;
+
+	struct loop *io; /* owns the queues; made with the first virtio device */
+	struct bus pio, mmio;
+	struct irq com1_irq, rtc_irq, ged_irq;
+	struct serial *serial; /* NULL when the machine has none */
+	struct i8042 *i8042;
+	struct rtc *rtc;
+	struct pm *pm;
+	struct pvpanic *pvpanic;
+	struct panic panic; /* fed by the serial port */
+	struct slot slot[LAYOUT_VIRTIO_MMIO_MAX];
+	unsigned slots;
+};
+
+/*
+ * Makes what `cfg` asks for. `kvm`, `mem` and `control` outlive the devices; of the descriptors in
+ * `cfg` those for vsock are taken. On failure devices_finish is still due. 0 or -errno.
+ */
+int devices_init(struct devices *d, const struct kvm *kvm, struct mem *mem, struct loop *control,
+	const struct machine_config *cfg, const struct devices_host *host);
+void devices_finish(struct devices *d);
+
+/* Writes the ACPI tables that describe them to guest memory. 0 or -errno. */
+int devices_describe(struct devices *d, uint32_t cpus, uint64_t *rsdp);
+
+/* Starts the threads that serve them, behind their filter. 0 or -errno. */
+int devices_start(struct devices *d, struct machine_config *cfg);
+
+/* With the vCPUs parked. Pause and resume: no queue is touched in between. Save and load need a
+ * pause. */
+void devices_pause(struct devices *d);
+void devices_resume(struct devices *d);
+void devices_reset(struct devices *d);
+int devices_save(struct devices *d, struct stream_out *s);
+int devices_load(struct devices *d, struct stream_in *s);
+
+#endif

@@ -1,0 +1,459 @@
+// SPDX-License-Identifier: MIT
+// A machine's life: build, start, pause, reset, end.
+//
+// vCPU threads never change the machine. What a guest asks for (power off, reset) and what befalls
+// it (a triple fault) is a bit in `asked`; the thread parks all vCPUs without waiting and rings an
+// eventfd; the control loop does the rest. So no guest instruction follows a power-off, and no
+// thread waits for itself.
+#include "vmm/machine.h"
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/stream.h"
+#include "hw/pm.h"
+#include "hw/vcpu.h"
+#include "loader/loader.h"
+#include "vmm/devices.h"
+#include "vmm/machine_private.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <sys/eventfd.h>
+
+static const char *const state_names[] = {
+	[MACHINE_CREATED] = "created",
+	[MACHINE_RUNNING] = "running",
+	[MACHINE_PAUSED] = "paused",
+	[MACHINE_ENDED] = "ended",
+};
+
+static const char *const end_names[] = {
+	[END_NONE] = "none",
+	[END_POWEROFF] = "power-off",
+	[END_RESET] = "reset",
+	[END_PANIC] = "panic",
+	[END_TRIPLE_FAULT] = "triple-fault",
+	[END_KVM_ERROR] = "kvm-error",
+	[END_KILLED] = "killed",
+};
+
+_Static_assert(ARRAY_SIZE(end_names) == END_COUNT, "a name for each end");
+
+const char *machine_state_name(enum machine_state s)
+{
+	return state_names[s];
+}
+
+const char *machine_end_name(enum machine_end e)
+{
+	return end_names[e];
+}
+
+/* Requests of vCPU threads, in ascending order of who wins. */
+enum {
+	ASKED_RESET = 1u << 0,
+	ASKED_POWEROFF = 1u << 1,
+	ASKED_TRIPLE_FAULT = 1u << 2,
+	ASKED_KVM_ERROR = 1u << 3,
+	ASKED_PANIC_SAID = 1u << 4,
+	ASKED_PANIC_DONE = 1u << 5,
+};
+
+static void ring(struct machine *m, unsigned what)
+{
+	uint64_t one = 1;
+
+	__atomic_fetch_or(&m->asked, what, __ATOMIC_ACQ_REL);
+	if (write(m->asked_watch.fd, &one, sizeof(one)) < 0)
+		log_error("machine %s: %s", m->cfg.name, strerror(errno));
+}
+
+static void ask(struct machine *m, unsigned what)
+{
+	for (uint32_t i = 0; i < m->cpus; i++)
+		vcpu_ask_to_park(m->cpu[i]);
+	ring(m, what);
+}
+
+static void guest_power_off(void *arg)
+{
+	ask(arg, ASKED_POWEROFF);
+}
+
+static void guest_reset(void *arg)
+{
+	ask(arg, ASKED_RESET);
+}
+
+static void guest_panicked(void *arg, enum devices_panic how)
+{
+	if (how == PANIC_DONE)
+		ask(arg, ASKED_PANIC_DONE);
+	else
+		ring(arg, ASKED_PANIC_SAID);
+}
+
+static void vcpu_ended(void *arg, struct vcpu *v, enum vcpu_end why)
+{
+	struct machine *m = arg;
+
+	if (why == VCPU_END_KVM_ERROR)
+		snprintf(m->end_text, sizeof(m->end_text), "%s", vcpu_end_text(v));
+	ask(m, why == VCPU_END_KVM_ERROR ? ASKED_KVM_ERROR : ASKED_TRIPLE_FAULT);
+}
+
+static void enter_vcpu(void *arg)
+{
+	struct machine *m = arg;
+
+	if (jail_enter(JAIL_VCPU, m->cfg.jail)) {
+		log_error("%s", last_error());
+		_exit(EXIT_JAIL);
+	}
+}
+
+static void tell(struct machine *m, const char *what)
+{
+	if (m->cfg.event)
+		m->cfg.event(m->cfg.arg, what);
+}
+
+static void park_all(struct machine *m)
+{
+	for (uint32_t i = 0; i < m->cpus; i++)
+		vcpu_ask_to_park(m->cpu[i]);
+	for (uint32_t i = 0; i < m->cpus; i++)
+		vcpu_park(m->cpu[i]);
+}
+
+static void resume_all(struct machine *m)
+{
+	for (uint32_t i = 0; i < m->cpus; i++)
+		vcpu_resume(m->cpu[i]);
+}
+
+/* A guest that panics and is to be restarted reboots by itself, if it is set to. */
+static void on_panic(struct machine *m, bool done)
+{
+	if (!m->panicked) {
+		m->panicked = true;
+		snprintf(m->end_text, sizeof(m->end_text), "%s", m->devices.panic.text);
+		tell(m, "panic");
+	}
+	if (!done)
+		return;
+	if (m->cfg.restart)
+		resume_all(m);
+	else
+		machine_end(m, END_PANIC);
+}
+
+static void on_reset(struct machine *m)
+{
+	if (!m->cfg.restart)
+		machine_end(m, m->panicked ? END_PANIC : END_RESET);
+	else if (machine_reset(m)) {
+		log_error("restart: %s", last_error());
+		machine_end(m, END_KILLED);
+	}
+}
+
+/* On the control loop: what vCPU threads have asked for. */
+static void on_asked(void *arg, uint32_t events)
+{
+	struct machine *m = arg;
+	unsigned asked;
+	uint64_t count;
+
+	if (read(m->asked_watch.fd, &count, sizeof(count)) < 0)
+		return;
+	asked = __atomic_exchange_n(&m->asked, 0, __ATOMIC_ACQ_REL);
+	if (m->state != MACHINE_RUNNING && m->state != MACHINE_PAUSED)
+		return;
+	if (asked & (ASKED_PANIC_SAID | ASKED_PANIC_DONE))
+		on_panic(m, asked & ASKED_PANIC_DONE);
+	if (asked & ASKED_KVM_ERROR)
+		machine_end(m, END_KVM_ERROR);
+	else if (asked & ASKED_TRIPLE_FAULT)
+		machine_end(m, m->panicked ? END_PANIC : END_TRIPLE_FAULT);
+	else if (asked & ASKED_POWEROFF)
+		machine_end(m, m->panicked ? END_PANIC : END_POWEROFF);
+	else if (asked & ASKED_RESET)
+		on_reset(m);
+}
+
+void machine_mark(struct machine *m, const char *phase)
+{
+	if (m->phases < ARRAY_SIZE(m->phase))
+		m->phase[m->phases++] = (struct machine_phase){phase, now_ns()};
+}
+
+static int create_vcpus(struct machine *m)
+{
+	if (!m->cfg.cpus || m->cfg.cpus > m->kvm.max_vcpus)
+		return fail(EINVAL, "%u vCPUs: this host's KVM allows 1 to %u", m->cfg.cpus,
+			m->kvm.max_vcpus);
+	m->cpu = calloc(m->cfg.cpus, sizeof(struct vcpu *));
+	if (!m->cpu)
+		return fail(ENOMEM, "no memory for %u vCPUs", m->cfg.cpus);
+	for (; m->cpus < m->cfg.cpus; m->cpus++) {
+		const struct vcpu_config cfg = {
+			.kvm = &m->kvm,
+			.pio = &m->devices.pio,
+			.mmio = &m->devices.mmio,
+			.id = m->cpus,
+			.count = m->cfg.cpus,
+			.ended = vcpu_ended,
+			.enter = enter_vcpu,
+			.arg = m,
+		};
+		int rc = vcpu_create(&m->cpu[m->cpus], &cfg);
+
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+/* Puts kernel, tables and the first vCPU's registers in place; memory is all zeroes. */
+static int load_guest(struct machine *m)
+{
+	struct loader_config loader = {
+		.kernel_fd = m->cfg.kernel_fd,
+		.kernel_name = m->cfg.kernel_name,
+		.initrd = m->cfg.initrd,
+		.cmdline = m->cfg.cmdline,
+		.zeroed = true,
+		.repeated = m->cfg.resettable,
+	};
+	struct boot_entry entry;
+	int rc = devices_describe(&m->devices, m->cpus, &loader.rsdp);
+
+	if (!rc)
+		rc = loader_load(m->mem, &loader, &entry);
+	return rc ? rc : vcpu_set_boot(m->cpu[0], &entry, m->mem);
+}
+
+static int watch_requests(struct machine *m)
+{
+	CLEANUP_FD int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	int rc;
+
+	if (fd < 0)
+		return failno(errno, "machine %s: eventfd", m->cfg.name);
+	rc = loop_add(m->control, &m->asked_watch, fd, EPOLLIN);
+	if (!rc)
+		steal_fd(&fd);
+	return rc;
+}
+
+static int build(struct machine *m)
+{
+	const struct devices_host host = {guest_power_off, guest_reset, guest_panicked, m};
+	int rc = watch_requests(m);
+
+	if (!rc)
+		rc = mem_create(&m->mem, m->cfg.memory, m->cfg.backing);
+	if (!rc)
+		rc = kvm_create(&m->kvm, steal_fd(&m->cfg.kvm_fd));
+	machine_mark(m, "kvm");
+	if (!rc)
+		rc = mem_attach_start(m->mem, &m->kvm);
+	if (!rc)
+		rc = create_vcpus(m);
+	if (!rc && m->cfg.resettable)
+		rc = machine_keep_initial(m);
+	machine_mark(m, "vcpus");
+	if (!rc)
+		rc = devices_init(&m->devices, &m->kvm, m->mem, m->control, &m->cfg, &host);
+	machine_mark(m, "devices");
+	if (!rc)
+		rc = load_guest(m);
+	machine_mark(m, "loaded");
+	return rc;
+}
+
+int machine_create(struct machine **out, struct loop *control, const struct machine_config *cfg)
+{
+	struct machine *m = calloc(1, sizeof(*m));
+	int rc;
+
+	if (!m)
+		return fail(ENOMEM, "no memory for a machine");
+	m->cfg = *cfg;
+	m->control = control;
+	m->kvm = (struct kvm){.dev = -1, .vm = -1};
+	m->asked_watch = WATCH_INIT(on_asked, m);
+	machine_mark(m, "start");
+	rc = build(m);
+	if (rc) {
+		machine_destroy(m);
+		return rc;
+	}
+	*out = m;
+	return 0;
+}
+
+static void close_watch(struct machine *m)
+{
+	int fd = m->asked_watch.fd;
+
+	loop_del(m->control, &m->asked_watch);
+	if (fd >= 0)
+		close(fd);
+}
+
+void machine_destroy(struct machine *m)
+{
+	if (!m)
+		return;
+	mem_attach_wait(m->mem);
+	while (m->cpus)
+		vcpu_destroy(m->cpu[--m->cpus]);
+	free(m->cpu);
+	devices_finish(&m->devices);
+	close_watch(m);
+	stream_out_finish(&m->initial);
+	kvm_finish(&m->kvm);
+	mem_destroy(m->mem);
+	if (m->cfg.kvm_fd >= 0)
+		close(m->cfg.kvm_fd);
+	if (m->cfg.kernel_fd >= 0)
+		close(m->cfg.kernel_fd);
+	free(m);
+}
+
+static int wrong_state(const struct machine *m, const char *verb)
+{
+	return fail(EBUSY, "machine %s is %s: it cannot be %s", m->cfg.name, state_names[m->state],
+		verb);
+}
+
+int machine_start(struct machine *m)
+{
+	int rc;
+
+	if (m->state != MACHINE_CREATED)
+		return wrong_state(m, "started");
+	rc = devices_start(&m->devices, &m->cfg);
+	for (uint32_t i = 0; !rc && i < m->cpus; i++)
+		rc = vcpu_start(m->cpu[i]);
+	machine_mark(m, "threads");
+	if (!rc)
+		rc = mem_attach_wait(m->mem);
+	if (rc)
+		return rc;
+	machine_mark(m, "attached");
+	m->state = MACHINE_RUNNING;
+	devices_resume(&m->devices);
+	resume_all(m);
+	tell(m, "running");
+	return 0;
+}
+
+int machine_pause(struct machine *m)
+{
+	if (m->state != MACHINE_RUNNING)
+		return wrong_state(m, "paused");
+	park_all(m);
+	devices_pause(&m->devices);
+	m->state = MACHINE_PAUSED;
+	tell(m, "paused");
+	return 0;
+}
+
+int machine_resume(struct machine *m)
+{
+	if (m->state != MACHINE_PAUSED)
+		return wrong_state(m, "resumed");
+	m->state = MACHINE_RUNNING;
+	devices_resume(&m->devices);
+	resume_all(m);
+	tell(m, "running");
+	return 0;
+}
+
+int machine_reset(struct machine *m)
+{
+	bool running = m->state == MACHINE_RUNNING;
+	int rc;
+
+	if (!running && m->state != MACHINE_PAUSED)
+		return wrong_state(m, "reset");
+	if (!m->cfg.resettable)
+		return fail(ENOTSUP, "machine %s was made for one command: it cannot be reset",
+			m->cfg.name);
+	park_all(m);
+	devices_pause(&m->devices);
+	m->state = MACHINE_PAUSED;
+	devices_reset(&m->devices);
+	m->panicked = false;
+	rc = machine_load_initial(m);
+	if (!rc)
+		rc = mem_clear(m->mem);
+	if (!rc)
+		rc = load_guest(m);
+	if (rc)
+		return rc;
+	__atomic_store_n(&m->asked, 0, __ATOMIC_RELEASE); /* what the old guest asked for */
+	tell(m, "reset");
+	return running ? machine_resume(m) : 0;
+}
+
+int machine_power_button(struct machine *m)
+{
+	if (m->state != MACHINE_RUNNING)
+		return wrong_state(m, "sent the power button");
+	pm_power_button(m->devices.pm);
+	return 0;
+}
+
+void machine_end(struct machine *m, enum machine_end why)
+{
+	if (m->state == MACHINE_ENDED)
+		return;
+	park_all(m);
+	m->state = MACHINE_ENDED;
+	m->end = why;
+	machine_mark(m, "ended");
+	tell(m, end_names[why]);
+	m->cfg.ended(m->cfg.arg, why);
+}
+
+enum machine_state machine_state(const struct machine *m)
+{
+	return m->state;
+}
+
+enum machine_end machine_end_reason(const struct machine *m)
+{
+	return m->end;
+}
+
+const char *machine_end_text(const struct machine *m)
+{
+	return m->end_text;
+}
+
+struct mem *machine_mem(struct machine *m)
+{
+	return m->mem;
+}
+
+bool machine_is_dead(struct machine *m, char *where, unsigned len)
+{
+	bool running = m->state == MACHINE_RUNNING;
+	bool dead = m->cpus > 0;
+
+	if (!running && m->state != MACHINE_PAUSED)
+		return false;
+	park_all(m);
+	for (uint32_t i = 0; i < m->cpus; i++)
+		dead = dead && vcpu_is_dead(m->cpu[i]);
+	if (where)
+		vcpu_where(m->cpu[0], where, len);
+	if (running)
+		resume_all(m);
+	return dead;
+}

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: MIT
+// The machine from inside: for machine*.c only.
+#ifndef VMM_MACHINE_PRIVATE_H
+#define VMM_MACHINE_PRIVATE_H
+
+#include "base/loop.h"
+#include "base/stream.h"
+#include "hw/kvm.h"
+#include "vmm/devices.h"
+#include "vmm/machine.h"
+
+struct vcpu;
+
+struct machine_phase {
+	const char *name;
+	uint64_t at_ns;
+};
+
+struct machine {
+	struct machine_config cfg;
+	struct loop *control;
+	enum machine_state state;
+	enum machine_end end;
+	char end_text[PANIC_TEXT_MAX + 1];
+	bool panicked;
+
+	struct mem *mem;
+	struct kvm kvm;
+	struct devices devices;
+	struct vcpu **cpu;
+	uint32_t cpus;
+	struct stream_out initial; /* KVM's and the vCPUs' state before the first instruction */
+
+	struct watch asked_watch; /* an eventfd */
+	unsigned asked;           /* atomic; see machine.c */
+
+	struct machine_phase phase[12];
+	unsigned phases;
+};
+
+/* Notes when a phase of the machine's life was reached; past the last place, nothing. */
+void machine_mark(struct machine *m, const char *phase);
+
+/* State of KVM and vCPUs: kept at creation, loaded again by a reset. 0 or -errno. */
+int machine_keep_initial(struct machine *m);
+int machine_load_initial(struct machine *m);
+
+#endif
