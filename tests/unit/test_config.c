@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: MIT
+// The configuration of a machine: defaults, what is refused, the command, the file, the kernel's
+// line.
+#include "tests/unit/test.h"
+
+#include "base/log.h"
+#include "base/util.h"
+#include "hw/mem.h"
+#include "vmm/cmdline.h"
+#include "vmm/config.h"
+#include "vmm/jail.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define PARSE(c, command, ...) parse(c, command, (const char *[]){__VA_ARGS__, NULL})
+
+static int parse(struct config *c, enum config_command command, const char *const *words)
+{
+	char *argv[32];
+	int argc = 0, rc;
+
+	for (; words[argc]; argc++)
+		argv[argc] = (char *)(uintptr_t)words[argc];
+	assert_int_equal(config_init(c, command), 0);
+	rc = config_parse(c, argc, argv);
+	return rc < 0 || c->help ? rc : config_check(c);
+}
+
+static void defaults(void **state)
+{
+	struct config c;
+
+	assert_int_equal(PARSE(&c, CONFIG_BOOT, "--kernel", "k"), 0);
+	assert_int_equal(c.cpus, 1);
+	assert_int_equal(c.memory, MIB(256));
+	assert_int_equal(c.memory_backing, MEM_PRIVATE);
+	assert_int_equal(c.console_kind, CONSOLE_SERIAL);
+	assert_int_equal(c.seccomp, JAIL_KILL);
+	assert_int_equal(c.timeout_ns, 0);
+	assert_int_equal(c.cid, 3);
+	config_finish(&c);
+	assert_int_equal(PARSE(&c, CONFIG_RUN, "true"), 0);
+	assert_int_equal(c.memory, MIB(512));
+	assert_false(c.memory_given);
+	assert_int_equal(c.console_kind, CONSOLE_OFF);
+	assert_int_equal(c.boot_timeout_ns, 60 * NSEC_PER_SEC);
+	assert_string_equal(c.workdir, "/");
+	config_finish(&c);
+}
+
+static void command(void **state)
+{
+	struct config c;
+
+	assert_int_equal(PARSE(&c, CONFIG_RUN, "-m", "1G", "--", "sh", "-c", "--memory 5"), 0);
+	assert_true(c.memory_given);
+	assert_int_equal(c.command.count, 3);
+	assert_string_equal(c.command.items[2], "--memory 5");
+	config_finish(&c);
+	assert_int_equal(PARSE(&c, CONFIG_RUN, "ls", "-l", "--cpus", "0"), 0);
+	assert_int_equal(c.command.count, 4);
+	config_finish(&c);
+}
+
+static void refused(void **state)
+{
+	static const struct {
+		enum config_command command;
+		const char *words[4];
+		const char *message; /* how it begins */
+	} cases[] = {
+		{CONFIG_RUN, {NULL}, "no command"},
+		{CONFIG_RUN, {"--"}, "no command"},
+		{CONFIG_BOOT, {"extra"}, "unexpected argument \"extra\""},
+		{CONFIG_BOOT, {"--memory", "0"}, "--memory 0: "},
+		{CONFIG_BOOT, {"--memory", "1B"}, "--memory 1B: "},
+		{CONFIG_BOOT, {"--cpus", "0"}, "--cpus 0: "},
+		{CONFIG_BOOT, {"--cpus", "10000"}, "--cpus 10000: "},
+		{CONFIG_BOOT, {"--console", "tape"}, "--console tape: "},
+		{CONFIG_BOOT, {"--console", "file:"}, "--console file:: "},
+		{CONFIG_BOOT, {"--name", "a/b"}, "--name a/b: "},
+		{CONFIG_BOOT, {"--cid", "2"}, "--cid 2: "},
+		{CONFIG_BOOT, {"--env", "A=b"}, "unknown option --env"},
+		{CONFIG_RUN, {"--on-reboot", "exit"}, "unknown option --on-reboot"},
+		{CONFIG_RUN, {"--env", "=b", "true"}, "--env =b: "},
+		{CONFIG_RUN, {"--workdir", "tmp", "true"}, "--workdir tmp: "},
+		{CONFIG_RUN, {"--config", "/nonexistent", "true"}, "--config /nonexistent: "},
+		{CONFIG_RUN, {"--config", "/dev/null", "true"}, "--config /dev/null: "},
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct config c;
+
+		assert_true(parse(&c, cases[i].command, cases[i].words) < 0);
+		if (strncmp(last_error(), cases[i].message, strlen(cases[i].message)))
+			assert_string_equal(last_error(), cases[i].message);
+		config_finish(&c);
+	}
+}
+
+static void more_than_the_host(void **state)
+{
+	assert_int_equal(config_check_memory(MIB(1)), 0);
+	assert_int_equal(config_check_memory(UINT64_MAX), -ENOMEM);
+	assert_non_null(
+		strstr(last_error(), "--memory 18446744073709551615B: more than this host"));
+}
+
+static void environment(void **state)
+{
+	struct config c;
+
+	setenv("KVICK_TEST_SET", "from here", 1);
+	unsetenv("KVICK_TEST_UNSET");
+	assert_int_equal(PARSE(&c, CONFIG_RUN, "-e", "A=1=2", "-e", "KVICK_TEST_SET", "-e",
+				 "KVICK_TEST_UNSET", "-e", "B=", "true"),
+		0);
+	assert_int_equal(c.env.count, 3);
+	assert_string_equal(c.env.items[0], "A=1=2");
+	assert_string_equal(c.env.items[1], "KVICK_TEST_SET=from here");
+	assert_string_equal(c.env.items[2], "B=");
+	assert_null(c.env.items[3]);
+	config_finish(&c);
+}
+
+/* What config_save writes, --config reads; the command line has the last word. */
+static void file(void **state)
+{
+	char path[] = "/tmp/kvick-config-XXXXXX";
+	int fd = mkstemp(path);
+	FILE *out = fdopen(fd, "w");
+	struct config c;
+
+	assert_int_equal(PARSE(&c, CONFIG_RUN, "--cpus=3", "--memory=600", "-e", "A=1", "-n",
+				 "--boot-timeout=0", "--", "sh", "-c", "exit 7"),
+		0);
+	config_save(&c, out);
+	fclose(out);
+	config_finish(&c);
+	assert_int_equal(PARSE(&c, CONFIG_RUN, "--cpus", "2", "--config", path), 0);
+	assert_int_equal(c.cpus, 2);
+	assert_int_equal(c.memory, MIB(600));
+	assert_true(c.no_stdin);
+	assert_int_equal(c.boot_timeout_ns, 0);
+	assert_int_equal(c.env.count, 1);
+	assert_int_equal(c.command.count, 3);
+	assert_string_equal(c.command.items[2], "exit 7");
+	config_finish(&c);
+	assert_int_equal(PARSE(&c, CONFIG_RUN, "--config", path, "--", "true"), 0);
+	assert_int_equal(c.command.count, 1);
+	config_finish(&c);
+	unlink(path);
+}
+
+static void help(void **state)
+{
+	struct config c;
+
+	assert_int_equal(PARSE(&c, CONFIG_RUN, "--help"), 0);
+	assert_true(c.help);
+	config_finish(&c);
+}
+
+static void kernel_line(void **state)
+{
+	struct cmdline_config run = {.init = true}, boot = {.serial = true, .append = "a b"};
+	char *line = cmdline_compose(&run);
+
+	assert_non_null(strstr(line, "rdinit=/.kvick/init"));
+	assert_null(strstr(line, "ttyS0"));
+	free(line);
+	line = cmdline_compose(&boot);
+	assert_memory_equal(line, "console=ttyS0 ", 14);
+	assert_string_equal(line + strlen(line) - 4, " a b");
+	assert_null(strstr(line, "rdinit"));
+	free(line);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(defaults),
+		cmocka_unit_test(command),
+		cmocka_unit_test(refused),
+		cmocka_unit_test(more_than_the_host),
+		cmocka_unit_test(environment),
+		cmocka_unit_test(file),
+		cmocka_unit_test(help),
+		cmocka_unit_test(kernel_line),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

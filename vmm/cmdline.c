@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT
+// The words of the kernel's command line, each with its reason.
+#include "vmm/cmdline.h"
+#include "base/util.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { ALWAYS = 1, WITH_SERIAL = 2, WITH_INIT = 4 };
+
+static const struct {
+	unsigned when;
+	const char *word;
+} words[] = {
+	{WITH_SERIAL, "console=ttyS0"},
+	/* A panic is an end, which comes at once as a reset where nothing else tells of it. */
+	{ALWAYS, "panic=-1"},
+	/* There is one serial port at most; the other three would be probed in vain. */
+	{ALWAYS, "8250.nr_uarts=1"},
+	/* There is no PCI bus; without this its configuration ports are searched for one. */
+	{ALWAYS, "pci=off"},
+	/* Grace periods while booting are waited for, and there is nothing yet to disturb. */
+	{ALWAYS, "rcupdate.rcu_expedited=1"},
+	{WITH_INIT, "rdinit=" CMDLINE_INIT},
+};
+
+char *cmdline_compose(const struct cmdline_config *c)
+{
+	unsigned when = ALWAYS | (c->serial ? WITH_SERIAL : 0u) | (c->init ? WITH_INIT : 0u);
+	char *text = NULL;
+	size_t len;
+	FILE *out = open_memstream(&text, &len);
+
+	if (!out)
+		return NULL;
+	for (unsigned i = 0; i < ARRAY_SIZE(words); i++) {
+		if (words[i].when & when)
+			fprintf(out, "%s%s", ftell(out) ? " " : "", words[i].word);
+	}
+	if (c->append && *c->append)
+		fprintf(out, " %s", c->append);
+	if (fclose(out)) {
+		free(text);
+		return NULL;
+	}
+	return text;
+}
