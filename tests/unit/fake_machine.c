@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: MIT
+// A machine that has states and nothing else, for tests of what controls one.
+#include "tests/unit/fake_machine.h"
+
+#include "base/log.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum machine_state machine_state(const struct machine *m)
+{
+	return m->state;
+}
+
+enum machine_end machine_end_reason(const struct machine *m)
+{
+	return m->end;
+}
+
+const char *machine_state_name(enum machine_state s)
+{
+	static const char *const names[] = {"created", "running", "paused", "ended"};
+
+	return names[s];
+}
+
+const char *machine_end_name(enum machine_end e)
+{
+	return e == END_KILLED ? "killed" : "other";
+}
+
+static int become(struct machine *m, enum machine_state s)
+{
+	m->calls++;
+	if (m->rc < 0)
+		return fail(-m->rc, "the fake refuses");
+	m->state = s;
+	return 0;
+}
+
+int machine_pause(struct machine *m)
+{
+	return become(m, MACHINE_PAUSED);
+}
+
+int machine_resume(struct machine *m)
+{
+	return become(m, MACHINE_RUNNING);
+}
+
+int machine_reset(struct machine *m)
+{
+	return become(m, m->state);
+}
+
+int machine_power_button(struct machine *m)
+{
+	return become(m, m->state);
+}
+
+void machine_end(struct machine *m, enum machine_end why)
+{
+	m->state = MACHINE_ENDED;
+	m->end = why;
+}
+
+char *machine_stats(struct machine *m)
+{
+	return strdup("{\"exits\": {\"io\": 3}}");
+}

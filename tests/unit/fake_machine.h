@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: MIT
+// A machine that has states and nothing else, for tests of what controls one.
+#ifndef TESTS_UNIT_FAKE_MACHINE_H
+#define TESTS_UNIT_FAKE_MACHINE_H
+
+#include "vmm/machine.h"
+
+struct machine {
+	enum machine_state state;
+	enum machine_end end;
+	int rc;         /* what pause, resume, reset and power_button return when negative */
+	unsigned calls; /* of those */
+};
+
+#endif
