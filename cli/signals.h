@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: MIT
+// The signals that ask a VM to end, as events of the control loop.
+#ifndef CLI_SIGNALS_H
+#define CLI_SIGNALS_H
+
+#include "base/loop.h"
+
+struct signals {
+	struct loop *loop;
+	struct watch watch;
+	int fd;
+	void (*got)(void *arg, int signo);
+	void *arg;
+};
+
+/*
+ * From now on SIGINT, SIGTERM, SIGHUP and SIGQUIT call `got` on the loop's thread; SIGPIPE is
+ * ignored. To be called before any other thread is made, as they inherit the mask. 0 or -errno.
+ */
+int signals_start(
+	struct signals *s, struct loop *loop, void (*got)(void *arg, int signo), void *arg);
+
+/* Fine where signals_start failed or was not called on a zeroed struct. */
+void signals_finish(struct signals *s);
+
+#endif
