@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: MIT
+// kvick: finds the command and calls it.
+#include "base/field.h"
+#include "base/log.h"
+#include "base/util.h"
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+struct command {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *help;
+};
+
+static const struct command commands[] = {
+	{"run", cmd_run, "run a command in a fresh virtual machine"},
+	{"boot", cmd_boot, "boot a kernel, its console on this terminal"},
+	{"ps", cmd_ps, "list the running VMs"},
+	{"stop", cmd_stop, "end VMs: by their power button, in the end by force"},
+	{"pause", cmd_control, "stop a VM's processors"},
+	{"resume", cmd_control, "let them go on"},
+	{"reset", cmd_control, "press a VM's reset button"},
+	{"power-button", cmd_control, "press a VM's power button"},
+	{"kill", cmd_control, "end a VM at once"},
+	{"status", cmd_control, "say what state a VM is in"},
+	{"stats", cmd_control, "say how long a VM's phases took, and its exits by cause"},
+	{"doctor", cmd_doctor, "say what this host offers, and what to do about what it lacks"},
+};
+
+int cli_failed(void)
+{
+	log_error("%s", last_error());
+	return STATUS_FAILED;
+}
+
+static int help(FILE *out)
+{
+	fputs("usage: kvick COMMAND [ARGUMENTS]\n\n", out);
+	for (unsigned i = 0; i < ARRAY_SIZE(commands); i++)
+		fprintf(out, "  %-14s%s\n", commands[i].name, commands[i].help);
+	fputs("\nkvick COMMAND --help explains a command; kvick --version says the version.\n"
+	      "First steps: kvick doctor, then kvick run -- uname -a\n",
+		out);
+	return fflush(out) ? STATUS_FAILED : STATUS_OK;
+}
+
+static const struct command *find(const char *name)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(commands); i++) {
+		if (!strcmp(commands[i].name, name))
+			return &commands[i];
+	}
+	return NULL;
+}
+
+static int unknown(const char *name)
+{
+	const char *names[ARRAY_SIZE(commands) + 1];
+	const char *near;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(commands); i++)
+		names[i] = commands[i].name;
+	names[ARRAY_SIZE(commands)] = NULL;
+	near = nearest_name(name, names);
+	if (near)
+		fail(EINVAL, "no command \"%s\"; did you mean %s?", name, near);
+	else
+		fail(EINVAL, "no command \"%s\"; see kvick --help", name);
+	return cli_failed();
+}
+
+static int call(int argc, char **argv)
+{
+	const struct command *c = find(argv[0]);
+
+	return c ? c->run(argc, argv) : unknown(argv[0]);
+}
+
+static int help_on(char *name)
+{
+	char option[] = "--help";
+	char *argv[] = {name, option, NULL};
+
+	return call(2, argv);
+}
+
+static bool is_one_of(const char *word, const char *a, const char *b, const char *c)
+{
+	return !strcmp(word, a) || !strcmp(word, b) || !strcmp(word, c);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc < 2) {
+		help(stderr);
+		return STATUS_FAILED;
+	}
+	if (is_one_of(argv[1], "--version", "-V", "version")) {
+		puts("kvick " KVICK_VERSION);
+		return STATUS_OK;
+	}
+	if (is_one_of(argv[1], "--help", "-h", "help"))
+		return argc > 2 ? help_on(argv[2]) : help(stdout);
+	return call(argc - 1, argv + 1);
+}

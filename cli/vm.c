@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: MIT
+// A VM's life in the program: configured, opened, created, run, taken down.
+#include "cli/vm.h"
+#include "api/server.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/util.h"
+#include "cli/cli.h"
+#include "cli/kernel.h"
+#include "vmm/cmdline.h"
+#include "vmm/host.h"
+#include "vmm/jail.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+
+static void help(const struct vm *vm, const char *usage)
+{
+	fputs(usage, stdout);
+	config_print_help(&vm->cfg, stdout);
+	fputs("\nExit statuses, files and examples are in kvick(1).\n", stdout);
+}
+
+int vm_configure(
+	struct vm *vm, enum config_command command, int argc, char **argv, const char *usage)
+{
+	int rc;
+
+	*vm = (struct vm){
+		.dir = RUNDIR_NONE, .console_fd = -1, .stats_fd = -1, .start_ns = now_ns()};
+	vm->mc = (struct machine_config){.kvm_fd = -1,
+		.kernel_fd = -1,
+		.serial_in = -1,
+		.serial_out = -1,
+		.vsock_dir = -1,
+		.vsock_listen = -1};
+	rc = config_init(&vm->cfg, command);
+	if (!rc)
+		rc = config_parse(&vm->cfg, argc - 1, argv + 1);
+	if (!rc && vm->cfg.help) {
+		help(vm, usage);
+		return 1;
+	}
+	return rc < 0 ? rc : config_check(&vm->cfg);
+}
+
+/* A file for output, opened now because nothing can be opened later. */
+static int open_output(const char *option, const char *path, int *fd)
+{
+	if (!path)
+		return 0;
+	*fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY, 0666);
+	return *fd < 0 ? failno(errno, "%s %s", option, path) : 0;
+}
+
+static int compose(struct vm *vm)
+{
+	struct cmdline_config c = {
+		.serial = vm->cfg.console_kind != CONSOLE_OFF,
+		.init = vm->cfg.fields.command == CONFIG_RUN,
+		.append = vm->cfg.append,
+	};
+
+	vm->cmdline = cmdline_compose(&c);
+	return vm->cmdline ? 0 : fail(ENOMEM, "out of memory");
+}
+
+static int save_config(struct vm *vm)
+{
+	char *text = NULL;
+	size_t len;
+	FILE *out = open_memstream(&text, &len);
+	int rc;
+
+	if (!out)
+		return fail(ENOMEM, "out of memory");
+	config_save(&vm->cfg, out);
+	rc = fclose(out) ? fail(ENOMEM, "out of memory")
+			 : rundir_write(&vm->dir, "config.json", text, len);
+	free(text);
+	return rc;
+}
+
+/* The VM's directory and its sockets. */
+static int open_directory(struct vm *vm)
+{
+	int fd, rc = rundir_create(&vm->dir, vm->cfg.name);
+
+	if (rc < 0)
+		return rc;
+	fd = rundir_listen(&vm->dir, "control");
+	if (fd < 0)
+		return fd;
+	rc = api_server_create(&vm->server, vm->loop, fd, &vm->api, &api_lines);
+	if (rc < 0)
+		return rc;
+	vm->mc.vsock_listen = rundir_listen(&vm->dir, "vsock");
+	if (vm->mc.vsock_listen < 0)
+		return vm->mc.vsock_listen;
+	vm->mc.vsock_dir = openat(vm->dir.fd, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (vm->mc.vsock_dir < 0)
+		return failno(errno, "%s", vm->dir.name);
+	return 0;
+}
+
+static void describe(struct vm *vm)
+{
+	const struct config *c = &vm->cfg;
+	struct machine_config *mc = &vm->mc;
+
+	mc->name = vm->dir.name;
+	mc->memory = c->memory;
+	mc->backing = (enum mem_backing)c->memory_backing;
+	mc->cpus = c->cpus;
+	mc->kernel_name = vm->kernel_path;
+	mc->cmdline = vm->cmdline;
+	mc->serial = c->console_kind != CONSOLE_OFF;
+	mc->serial_out = vm->console_fd;
+	mc->restart = c->on_reboot == ON_REBOOT_RESTART;
+	mc->vsock = true;
+	mc->vsock_cid = c->cid;
+	mc->rng = true;
+}
+
+/* The configuration that ps shows names the kernel also where the user did not. */
+static int name_kernel(struct vm *vm)
+{
+	if (!vm->cfg.kernel)
+		vm->cfg.kernel = strdup(vm->kernel_path);
+	return vm->cfg.kernel ? 0 : fail(ENOMEM, "out of memory");
+}
+
+static int open_all(struct vm *vm)
+{
+	const struct config *c = &vm->cfg;
+	int rc;
+
+	vm->mc.kvm_fd = host_open_kvm(c->allow_software_kvm);
+	if (vm->mc.kvm_fd < 0)
+		return vm->mc.kvm_fd;
+	vm->mc.kernel_fd = kernel_open(c->kernel, &vm->kernel_path);
+	if (vm->mc.kernel_fd < 0)
+		return vm->mc.kernel_fd;
+	rc = name_kernel(vm);
+	if (!rc)
+		rc = open_output("--console", c->console_path, &vm->console_fd);
+	if (!rc)
+		rc = open_output("--stats", c->stats, &vm->stats_fd);
+	if (!rc)
+		rc = compose(vm);
+	if (!rc)
+		rc = open_directory(vm);
+	return rc;
+}
+
+int vm_open(struct vm *vm, void (*got)(void *arg, int signo), void *arg)
+{
+	int rc = loop_create(&vm->loop, "control");
+
+	if (!rc)
+		rc = signals_start(&vm->signals, vm->loop, got, arg);
+	if (!rc)
+		rc = open_all(vm);
+	if (!rc)
+		describe(vm);
+	return rc;
+}
+
+int vm_create(struct vm *vm)
+{
+	struct machine_config *mc = &vm->mc;
+	int rc = save_config(vm);
+
+	if (rc < 0)
+		return rc;
+	rc = machine_create(&vm->machine, vm->loop, mc);
+	mc->kvm_fd = mc->kernel_fd = mc->vsock_dir = mc->vsock_listen = -1;
+	if (rc < 0)
+		return rc;
+	vm->api.machine = vm->machine;
+	vm->api.name = vm->dir.name;
+	vm->api.cpus = mc->cpus;
+	vm->api.memory = mc->memory;
+	vm->api.started_ns = now_ns();
+	return 0;
+}
+
+int vm_run(struct vm *vm)
+{
+	int rc = machine_start(vm->machine);
+
+	if (!rc)
+		rc = jail_enter(JAIL_CONTROL, (enum jail_mode)vm->cfg.seccomp);
+	return rc < 0 ? rc : loop_run(vm->loop);
+}
+
+/* Looks whether anything could still have happened, as the message is to say what was the matter.
+ */
+static void time_is_up(void *arg)
+{
+	struct vm *vm = arg;
+	char where[128] = "";
+
+	vm->timed_out = true;
+	if (machine_is_dead(vm->machine, where, sizeof(where)))
+		snprintf(vm->timeout_text, sizeof(vm->timeout_text),
+			": every processor halts with interrupts off, %s", where);
+	loop_stop(vm->loop);
+}
+
+void vm_arm_timeout(struct vm *vm, uint64_t ns)
+{
+	vm->timeout = TIMER_INIT(time_is_up, vm);
+	if (ns)
+		loop_arm(vm->loop, &vm->timeout, ns);
+}
+
+/* The machine's object with our members put in before its last brace. */
+static void write_stats(struct vm *vm)
+{
+	CLEANUP_FREE char *text = vm->machine ? machine_stats(vm->machine) : NULL;
+	char *end = text ? strrchr(text, '}') : NULL;
+
+	if (vm->stats_fd < 0 || !end)
+		return;
+	*end = '\0';
+	if (dprintf(vm->stats_fd, "%s%s}\n", text, vm->stats_more) < 0)
+		log_warn("--stats %s: %s", vm->cfg.stats, strerror(errno));
+}
+
+static void close_config(struct machine_config *mc)
+{
+	cleanup_fd_(&mc->kvm_fd);
+	cleanup_fd_(&mc->kernel_fd);
+	cleanup_fd_(&mc->vsock_dir);
+	cleanup_fd_(&mc->vsock_listen);
+}
+
+void vm_finish(struct vm *vm)
+{
+	write_stats(vm);
+	if (vm->loop)
+		loop_disarm(vm->loop, &vm->timeout);
+	api_server_destroy(vm->server);
+	machine_destroy(vm->machine);
+	close_config(&vm->mc);
+	rundir_remove(&vm->dir);
+	signals_finish(&vm->signals);
+	loop_destroy(vm->loop);
+	cleanup_fd_(&vm->console_fd);
+	cleanup_fd_(&vm->stats_fd);
+	free(vm->kernel_path);
+	free(vm->cmdline);
+	config_finish(&vm->cfg);
+}
+
+int vm_exit_status(const struct vm *vm)
+{
+	static const int statuses[END_COUNT] = {
+		[END_NONE] = STATUS_FAILED,
+		[END_POWEROFF] = STATUS_OK,
+		[END_RESET] = STATUS_RESET,
+		[END_PANIC] = STATUS_PANIC,
+		[END_TRIPLE_FAULT] = STATUS_TRIPLE_FAULT,
+		[END_KVM_ERROR] = STATUS_FAILED,
+		[END_KILLED] = STATUS_KILLED,
+	};
+	enum machine_end end = machine_end_reason(vm->machine);
+	const char *text = machine_end_text(vm->machine);
+
+	if (vm->timed_out) {
+		log_error("the guest did not end within %g s%s", (double)vm->cfg.timeout_ns / 1e9,
+			vm->timeout_text);
+		return STATUS_TIMEOUT;
+	}
+	if (end == END_TRIPLE_FAULT || end == END_KVM_ERROR || end == END_PANIC)
+		log_error(
+			"the guest ended: %s%s%s", machine_end_name(end), *text ? ": " : "", text);
+	return statuses[end];
+}
