@@ -164,15 +164,17 @@ static void garbage(void **state)
 	static const char *const lines[] = {"hello\n", "{}\n", "[]\n", "{\"verb\":1}\n",
 		"{\"verb\":\"nope\"}\n", "{\"verb\":\"pause\",\"now\":1}\n", "{\"verb\":\"pau\n",
 		"\xff\xfe\n", "{\"verb\":\"pause\",\"verb\":\"pause\"}\n",
-		"{\"verb\":\"pause\\u0000\"}\n", "GET / HTTP/1.1\r\n",
-		/* cut by the message in the middle of a character */
-		"{\"verb\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-		"\xc3\xa9\"}\n"};
+		"{\"verb\":\"pause\\u0000\"}\n", "GET / HTTP/1.1\r\n"};
+	/* A name that the message cuts in the middle of a character. */
+	static const char cut[] =
+		"{\"verb\":"
+		"\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\xc3\xa9\"}\n";
 	struct fixture *x = *state;
 	int fd = dial(x);
 
 	for (unsigned i = 0; i < ARRAY_SIZE(lines); i++)
 		assert_memory_equal(ask(fd, lines[i]), "{\"ok\":false,\"error\":\"", 21);
+	assert_string_equal(ask(fd, cut), "{\"ok\":false,\"error\":\"bad request\"}");
 	assert_int_equal(x->machine.calls, 0);
 	/* Empty lines are no requests, and the connection is still of use. */
 	assert_memory_equal(ask(fd, "\n \r\n{\"verb\":\"status\"}\n"), "{\"ok\":true", 10);

@@ -20,7 +20,7 @@ static char base[] = "/tmp/kvick-test-XXXXXX";
 
 static int setup(void **state)
 {
-	strcpy(base + sizeof(base) - 7, "XXXXXX");
+	memcpy(base + sizeof(base) - 7, "XXXXXX", 6);
 	if (!mkdtemp(base))
 		return -1;
 	return setenv("KVICK_RUNTIME_DIR", base, 1);
