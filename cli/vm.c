@@ -117,10 +117,12 @@ static void describe(struct vm *vm)
 	mc->cmdline = vm->cmdline;
 	mc->serial = c->console_kind != CONSOLE_OFF;
 	mc->serial_out = vm->console_fd;
+	mc->resettable = c->fields.command == CONFIG_BOOT;
 	mc->restart = c->on_reboot == ON_REBOOT_RESTART;
 	mc->vsock = true;
 	mc->vsock_cid = c->cid;
 	mc->rng = true;
+	mc->jail = (enum jail_mode)c->seccomp;
 }
 
 /* The configuration that ps shows names the kernel also where the user did not. */

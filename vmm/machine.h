@@ -60,17 +60,17 @@ struct machine_config {
 
 	int kernel_fd;
 	const char *kernel_name;
-	const struct loader_initrd
-		*initrd; /* borrowed during machine_create and each restart; NULL: none */
+	const struct loader_initrd *initrd; /* NULL: none; borrowed as long as the machine */
 	const char *cmdline;
 
-	bool serial;    /* whether there is a COM1 at all */
-	int serial_in;  /* borrowed; bytes to the guest; -1: none */
-	int serial_out; /* borrowed; bytes from the guest; -1: dropped */
-	bool restart;   /* on a guest's reset: start again in place */
+	bool serial;     /* whether there is a COM1 at all */
+	int serial_in;   /* borrowed; bytes to the guest; -1: none */
+	int serial_out;  /* borrowed; bytes from the guest; -1: dropped */
+	bool resettable; /* can be loaded once more: kernel and initrd are files, kept at hand */
+	bool restart;    /* on a guest's reset: start again in place; needs resettable */
 	bool vsock;
 	uint32_t vsock_cid; /* 3 and up */
-	int vsock_dir;      /* O_PATH directory in which host sockets are found; taken */
+	int vsock_dir;      /* O_PATH directory in which host sockets are found */
 	int vsock_listen;   /* listening UNIX socket for host-initiated connections */
 	bool rng;
 	enum jail_mode jail; /* of the vCPU and I/O threads; the caller enters its own after
