@@ -2,6 +2,9 @@
 # shellcheck shell=bash
 # What the scripts here share: messages, packages, the cache, locks, progress.
 
+# Without it "x=$(f)" goes on after a failure within f.
+shopt -s inherit_errexit
+
 # shellcheck disable=SC2034 # used by those who source this
 kvick_cache=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/kvick
 
