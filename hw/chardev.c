@@ -5,8 +5,12 @@
 // nor cost a system call a byte. So bytes go into a ring; the first one arms a timerfd, and what
 // has gathered when it fires is written at once by the loop's thread. A ring half full fires it
 // immediately. While the terminal takes nothing the loop waits for it to become writable and the
-// ring fills; the device above stops its guest by saying "not ready". The same timerfd, set to
-// fire at once, is how other threads tell the loop that input has been taken.
+// ring fills; the device above stops its guest by saying "not ready". The same timerfd is how other
+// threads tell the loop that input has been taken.
+//
+// Input comes in portions. A driver reads in its interrupt handler until nothing is left, so that a
+// device which always has more, as none on a real line does, would keep it there: the device asks
+// for the next portion, and the loop brings it a moment later.
 //
 // Descriptors are the user's: a terminal is shared with the shell, so O_NONBLOCK is never set on
 // it. A description of our own is opened instead where the kernel has a way to do that.
@@ -31,6 +35,7 @@
 #define OUT_SIZE 65536u /* a boot's messages; its pages are touched only while output is stuck */
 #define IN_SIZE 512u
 #define GATHER_NS 1000000 /* how long bytes of output gather: not to be seen by a person */
+#define REFILL_NS 250000  /* before more input follows what the device has passed on */
 #define CHUNK_POLLED 512u /* where a write might wait */
 
 /* How output is written without waiting. */
@@ -339,6 +344,14 @@ size_t chardev_get(struct chardev *c, uint8_t *buf, size_t len)
 	return len;
 }
 
+void chardev_request(struct chardev *c)
+{
+	pthread_mutex_lock(&c->lock);
+	if (c->in_len)
+		arm(c, REFILL_NS);
+	pthread_mutex_unlock(&c->lock);
+}
+
 void chardev_unget(struct chardev *c, const uint8_t *buf, size_t len)
 {
 	pthread_mutex_lock(&c->lock);
@@ -348,6 +361,16 @@ void chardev_unget(struct chardev *c, const uint8_t *buf, size_t len)
 	for (size_t i = 0; i < len; i++)
 		c->in_ring[(c->in_pos + i) % IN_SIZE] = buf[i];
 	pthread_mutex_unlock(&c->lock);
+}
+
+static bool has_input(struct chardev *c)
+{
+	bool has;
+
+	pthread_mutex_lock(&c->lock);
+	has = c->in_len;
+	pthread_mutex_unlock(&c->lock);
+	return has;
 }
 
 /* ---- Both ---- */
@@ -361,6 +384,8 @@ static void timer_fired(void *arg, uint32_t events)
 		return; /* set again in between: it will fire again */
 	drain(c);
 	resume_input(c);
+	if (has_input(c))
+		c->cfg.input(c->cfg.arg);
 }
 
 /* Only what opens to the same object: /dev/ptmx would make a new terminal. */

@@ -49,6 +49,9 @@ bool chardev_ready(struct chardev *c);
 /* Takes up to `len` bytes of input; how many there were. From any thread. */
 size_t chardev_get(struct chardev *c, uint8_t *buf, size_t len);
 
+/* If there is more input to take: has `input` called, in a moment. From any thread. */
+void chardev_request(struct chardev *c);
+
 /* Puts `len` (up to CHARDEV_BURST) bytes back in front of the input. From any thread. */
 void chardev_unget(struct chardev *c, const uint8_t *buf, size_t len);
 

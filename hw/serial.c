@@ -161,8 +161,8 @@ static uint8_t read_data(struct serial *s)
 	if (!s->fifo_len)
 		return 0;
 	memmove(s->fifo, s->fifo + 1, --s->fifo_len);
-	if (!s->fifo_len)
-		receive(s);
+	if (!s->fifo_len && !(s->mcr & MCR_LOOP))
+		chardev_request(s->host);
 	return v;
 }
 

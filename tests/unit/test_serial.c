@@ -116,6 +116,15 @@ static void run_ms(struct fixture *f, uint64_t ms)
 	assert_int_equal(loop_run(f->loop), 0);
 }
 
+/* The next byte of input, which may be one that the loop has yet to bring. */
+static uint8_t next_byte(struct fixture *f)
+{
+	for (int i = 0; i < 100 && !(get(f, LSR) & 1); i++)
+		run_ms(f, 1);
+	assert_int_equal(get(f, LSR) & 0x03, 1);
+	return get(f, DATA);
+}
+
 static size_t read_out(struct fixture *f, char *buf, size_t len)
 {
 	struct pollfd p = {.fd = f->out, .events = POLLIN};
@@ -335,13 +344,18 @@ static void test_input_interrupts(void **state)
 	assert_int_equal(write(f->in, text, 32), 32);
 	run_ms(f, 3);
 	assert_int_equal(get(f, IIR), 0xc4);
-	for (int i = 0; i < 32; i++) {
-		assert_int_equal(
-			get(f, LSR) & 0x03, 1); /* the FIFO is filled again, nothing overruns */
+	for (int i = 0; i < 16; i++)
 		assert_int_equal(get(f, DATA), text[i]);
-	}
-	assert_int_equal(get(f, IIR), 0xc1);
+	assert_int_equal(
+		get(f, LSR) & 0x03, 0); /* the handler gets to return before there is more */
 	assert_int_equal(edges(&f->irq), 1);
+	run_ms(f, 3);
+	assert_int_equal(edges(&f->irq), 1);
+	for (int i = 16; i < 32; i++)
+		assert_int_equal(get(f, DATA), text[i]);
+	run_ms(f, 3);
+	assert_int_equal(get(f, IIR), 0xc1);
+	assert_int_equal(edges(&f->irq), 0);
 }
 
 /* On the loop's thread, as its watches want it. */
@@ -358,7 +372,7 @@ static void *write_much(void *arg)
 {
 	struct fixture *f = arg;
 
-	for (unsigned i = 0; i < 300000; i++) {
+	for (unsigned i = 0; i < 60000; i++) {
 		uint8_t v = (uint8_t)(i * 7);
 
 		if (write(f->in, &v, 1) != 1)
@@ -377,7 +391,7 @@ static void test_input_flood(void **state)
 	set(f, IIR, 0x01);
 	set(f, MCR, DTR_RTS);
 	pthread_create(&writer, NULL, write_much, f);
-	for (unsigned i = 0; i < 300000; i++) {
+	for (unsigned i = 0; i < 60000; i++) {
 		while (!(get(f, LSR) & 1))
 			;
 		assert_int_equal(get(f, DATA), (uint8_t)(i * 7));
@@ -453,7 +467,7 @@ static void test_loopback(void **state)
 static void test_input_entry(void **state)
 {
 	struct fixture *f = *state;
-	uint8_t big[2000] = {'B'};
+	uint8_t big[2000] = {'B', 'i', 'g'};
 	size_t n;
 
 	set(f, IIR, 0x01);
@@ -463,10 +477,8 @@ static void test_input_entry(void **state)
 	assert_int_equal(get(f, DATA), 'i');
 	n = serial_input(f->s, big, sizeof(big));
 	assert_true(n > 100 && n < sizeof(big));
-	for (size_t i = 0; i < n; i++) {
-		assert_int_equal(get(f, LSR) & 1, 1);
-		get(f, DATA);
-	}
+	for (size_t i = 0; i < n; i++)
+		assert_int_equal(next_byte(f), big[i]);
 	assert_int_equal(get(f, LSR) & 1, 0);
 }
 
@@ -486,12 +498,8 @@ static void test_file_input(void **state)
 	create(f);
 	set(f, MCR, DTR_RTS);
 	set(f, IIR, 0x01);
-	for (int i = 0; i < 3000; i++) {
-		if (!(get(f, LSR) & 1))
-			run_ms(f, 3);
-		assert_int_equal(get(f, LSR) & 1, 1);
-		assert_int_equal(get(f, DATA), 'A' + i % 26);
-	}
+	for (int i = 0; i < 3000; i++)
+		assert_int_equal(next_byte(f), 'A' + i % 26);
 	run_ms(f, 3);
 	assert_int_equal(get(f, LSR) & 1, 0);
 }
@@ -577,7 +585,7 @@ static void test_state(void **state)
 	assert_int_equal(get(f, SCR), 0x77);
 	assert_int_equal(get(f, IIR), 0xc4);
 	for (const char *p = "0123456789abcdefghij"; *p; p++)
-		assert_int_equal(get(f, DATA), *p);
+		assert_int_equal(next_byte(f), *p);
 	assert_int_equal(get(f, LSR) & 1, 0);
 	/* A FIFO longer than there is. */
 	out.buf[out.len - 4 - 4 - 16 - 1] = 17;
