@@ -6,8 +6,10 @@
 
 #include "base/iov.h"
 #include "base/log.h"
+#include "base/loop.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 
 #define RAM MIB(4)
@@ -84,7 +86,7 @@ static void begin(struct fixture *f, uint16_t size, uint16_t at, uint64_t featur
 static void test_one_request(void **state)
 {
 	struct fixture *f = *state;
-	uint32_t id, len;
+	uint32_t id = 0, len = 0;
 	char got[8] = "";
 
 	begin(f, 8, 0, 0);
@@ -116,7 +118,7 @@ static void test_one_request(void **state)
 
 static void round_trip(struct fixture *f, uint16_t head, uint32_t want_len)
 {
-	uint32_t id, len;
+	uint32_t id = 0, len = 0;
 
 	driver_desc(&f->d, head, BUFS + head * 64, 64, WRITE);
 	driver_offer(&f->d, head);
@@ -149,7 +151,7 @@ static void test_full_ring(void **state)
 {
 	struct fixture *f = *state;
 	uint16_t heads[QUEUE_SIZE_MAX];
-	uint32_t id, len;
+	uint32_t id = 0, len = 0;
 
 	for (unsigned size = 1; size <= QUEUE_SIZE_MAX; size *= 2) {
 		begin(f, (uint16_t)size, (uint16_t)(65536 - size / 2), 0);
@@ -603,7 +605,7 @@ static void op_push(struct fixture *f, struct model *m)
 
 static void op_reap(struct fixture *f, struct model *m)
 {
-	uint32_t id, len;
+	uint32_t id = 0, len = 0;
 
 	assert_int_equal(driver_reap(&f->d, &id, &len), m->pushes > m->reaps);
 	if (m->pushes == m->reaps)
@@ -673,6 +675,65 @@ static void test_scribble(void **state)
 	assert_true(popped > 1000 && broken > 1000);
 }
 
+/* ---- A driver that changes descriptors while they are read ---- */
+
+static atomic_bool scribbling;
+
+static void *scribbler(void *arg)
+{
+	struct fixture *f = arg;
+	static struct model m = {.seed = 1};
+
+	while (scribbling) {
+		struct vring_desc *d = &f->d.desc[rnd(&m, 8)];
+		uint32_t r = rnd(&m, 256);
+
+		__atomic_store_n(&d->len, r & 3 ? 16 : UINT32_MAX, __ATOMIC_RELAXED);
+		__atomic_store_n(&d->addr, r & 12 ? BUFS : UINT64_MAX - 8, __ATOMIC_RELAXED);
+		__atomic_store_n(&d->next, (uint16_t)(r >> 4 & 7), __ATOMIC_RELAXED);
+		__atomic_store_n(&d->flags, r >> 7 ? WRITE : 0, __ATOMIC_RELAXED);
+	}
+	return NULL;
+}
+
+/* Whatever is popped was judged as it is used: a length read a second time would run out of memory.
+ */
+static void test_scribble_in_flight(void **state)
+{
+	struct fixture *f = *state;
+	const char *ram = mem_get(f->mem, 0, RAM);
+	uint64_t end = now_ns() + NSEC_PER_SEC / 2, popped = 0, broken = 0;
+	pthread_t t;
+
+	begin(f, 8, 0, 0);
+	scribbling = true;
+	assert_int_equal(pthread_create(&t, NULL, scribbler, f), 0);
+	while (now_ns() < end) {
+		driver_offer(&f->d, (uint16_t)((popped + broken) % 8));
+		while (queue_pop(&f->q, &f->e)) {
+			uint64_t sum = 0;
+
+			for (unsigned i = 0; i < (unsigned)f->e.out_n + f->e.in_n; i++) {
+				const char *p = f->e.iov[i].iov_base;
+
+				assert_true(p >= ram && p + f->e.iov[i].iov_len <= ram + RAM);
+				sum += f->e.iov[i].iov_len;
+			}
+			assert_true(sum == (uint64_t)f->e.out_len + f->e.in_len);
+			queue_push(&f->q, &f->e, 0);
+			popped++;
+		}
+		if (queue_live(&f->q))
+			continue;
+		broken++;
+		f->d.setup.next_avail = f->d.setup.next_used = f->d.avail_next;
+		assert_int_equal(queue_start(&f->q, f->mem, &f->d.setup, 0, &f->host), 0);
+	}
+	scribbling = false;
+	pthread_join(t, NULL);
+	assert_true(popped > 100 && broken > 100);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -694,6 +755,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_bad_setups, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_random, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_scribble, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_scribble_in_flight, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

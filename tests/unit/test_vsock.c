@@ -131,7 +131,7 @@ static bool recv_within(struct guest *g, int ms)
 {
 	struct driver *d = &g->r.q[RX];
 	uint64_t end = now_ns() + (uint64_t)ms * 1000000;
-	uint32_t id, len, why;
+	uint32_t id = 0, len = 0, why;
 
 	driver_want_call(d, d->used_next);
 	while (!driver_reap(d, &id, &len)) {
