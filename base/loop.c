@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <time.h>
 
 #define BATCH 16
@@ -100,10 +101,7 @@ void loop_destroy(struct loop *l)
 {
 	if (!l)
 		return;
-	if (l->spawned) {
-		loop_stop(l);
-		pthread_join(l->thread, NULL);
-	}
+	loop_join(l);
 	if (l->wake.fd >= 0)
 		close(l->wake.fd);
 	if (l->epoll_fd >= 0)
@@ -271,10 +269,20 @@ void loop_stop(struct loop *l)
 	wake(l);
 }
 
+void loop_join(struct loop *l)
+{
+	if (!l->spawned)
+		return;
+	loop_stop(l);
+	pthread_join(l->thread, NULL);
+	l->spawned = false;
+}
+
 static void *loop_thread(void *arg)
 {
 	struct loop *l = arg;
 
+	prctl(PR_SET_NAME, l->name);
 	if (l->enter)
 		l->enter(l->enter_arg);
 	if (loop_run(l))
@@ -300,7 +308,6 @@ int loop_spawn(struct loop *l, void (*enter)(void *arg), void *arg)
 		return failno(rc, "event loop %s: thread", l->name);
 	}
 	l->spawned = true;
-	pthread_setname_np(l->thread, l->name);
 	return 0;
 }
 

@@ -43,6 +43,12 @@ int loop_run(struct loop *l);
  */
 int loop_spawn(struct loop *l, void (*enter)(void *arg), void *arg);
 
+/*
+ * Stops the loop's thread and waits for its end; a no-op when there is none. What is called into
+ * the loop from then on runs at once on the caller's thread.
+ */
+void loop_join(struct loop *l);
+
 /* Makes loop_run return after the callback in progress. From any thread. */
 void loop_stop(struct loop *l);
 

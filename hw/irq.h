@@ -18,7 +18,10 @@ struct irq {
 /* Makes the eventfd and, unless `kvm` is NULL (tests), binds it to `gsi`. 0 or -errno. */
 int irq_init(struct irq *irq, const struct kvm *kvm, uint32_t gsi);
 
-/* Unbinds and closes. Fine on IRQ_NONE. */
+/*
+ * Unbinds and closes; fine on IRQ_NONE. With `kvm` NULL it only closes: for a VM that is about to
+ * be closed itself, as each unbinding waits for the kernel.
+ */
 void irq_finish(struct irq *irq, const struct kvm *kvm);
 
 /* Raises one edge. Never blocks. */

@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 struct vcpu {
@@ -235,7 +236,10 @@ static void run_until_parked(struct vcpu *v)
 static void *vcpu_thread(void *arg)
 {
 	struct vcpu *v = arg;
+	char name[16];
 
+	snprintf(name, sizeof(name), "vcpu%u", v->cfg.id);
+	prctl(PR_SET_NAME, name);
 	if (v->cfg.enter)
 		v->cfg.enter(v->cfg.arg);
 	pthread_mutex_lock(&v->lock);
@@ -258,7 +262,6 @@ static void *vcpu_thread(void *arg)
 int vcpu_start(struct vcpu *v)
 {
 	sigset_t set, old;
-	char name[16];
 	int rc = install_kick();
 
 	if (rc)
@@ -271,8 +274,6 @@ int vcpu_start(struct vcpu *v)
 	if (rc)
 		return failno(rc, "thread for vCPU %u", v->cfg.id);
 	v->started = true;
-	snprintf(name, sizeof(name), "vcpu%u", v->cfg.id);
-	pthread_setname_np(v->thread, name);
 	return 0;
 }
 
@@ -285,13 +286,17 @@ void vcpu_resume(struct vcpu *v)
 	pthread_mutex_unlock(&v->lock);
 }
 
+/* Whoever was first to ask has kicked it, or is it. */
 void vcpu_ask_to_park(struct vcpu *v)
 {
+	bool asked;
+
 	pthread_mutex_lock(&v->lock);
+	asked = !v->want;
 	__atomic_store_n(&v->want, false, __ATOMIC_RELEASE);
 	__atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_RELAXED);
 	pthread_mutex_unlock(&v->lock);
-	if (v->started && !pthread_equal(pthread_self(), v->thread))
+	if (!asked && v->started && !pthread_equal(pthread_self(), v->thread))
 		pthread_kill(v->thread, KICK_SIGNAL);
 }
 

@@ -175,17 +175,19 @@ int devices_init(struct devices *d, const struct kvm *kvm, struct mem *mem, stru
 	return rc ? rc : add_virtio(d, cfg);
 }
 
-static void slot_finish(struct slot *s, const struct kvm *kvm)
+static void slot_finish(struct slot *s)
 {
 	virtio_mmio_destroy(s->mmio);
-	irq_finish(&s->irq, kvm);
+	irq_finish(&s->irq, NULL);
 	s->destroy(s->dev);
 }
 
 void devices_finish(struct devices *d)
 {
+	if (d->io)
+		loop_join(d->io);
 	while (d->slots)
-		slot_finish(&d->slot[--d->slots], d->kvm);
+		slot_finish(&d->slot[--d->slots]);
 	loop_destroy(d->io);
 	pvpanic_destroy(d->pvpanic);
 	pm_destroy(d->pm);
@@ -194,9 +196,9 @@ void devices_finish(struct devices *d)
 	if (d->serial)
 		serial_flush(d->serial, CONSOLE_FLUSH_MS);
 	serial_destroy(d->serial);
-	irq_finish(&d->ged_irq, d->kvm);
-	irq_finish(&d->rtc_irq, d->kvm);
-	irq_finish(&d->com1_irq, d->kvm);
+	irq_finish(&d->ged_irq, NULL);
+	irq_finish(&d->rtc_irq, NULL);
+	irq_finish(&d->com1_irq, NULL);
 	bus_finish(&d->mmio);
 	bus_finish(&d->pio);
 }

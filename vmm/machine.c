@@ -189,6 +189,22 @@ void machine_mark(struct machine *m, const char *phase)
 		m->phase[m->phases++] = (struct machine_phase){phase, now_ns()};
 }
 
+int machine_new_vcpu(struct machine *m, const struct kvm *kvm, uint32_t id, struct vcpu **out)
+{
+	const struct vcpu_config cfg = {
+		.kvm = kvm,
+		.pio = &m->devices.pio,
+		.mmio = &m->devices.mmio,
+		.id = id,
+		.count = m->cfg.cpus,
+		.ended = vcpu_ended,
+		.enter = enter_vcpu,
+		.arg = m,
+	};
+
+	return vcpu_create(out, &cfg);
+}
+
 static int create_vcpus(struct machine *m)
 {
 	if (!m->cfg.cpus || m->cfg.cpus > m->kvm.max_vcpus)
@@ -198,17 +214,7 @@ static int create_vcpus(struct machine *m)
 	if (!m->cpu)
 		return fail(ENOMEM, "no memory for %u vCPUs", m->cfg.cpus);
 	for (; m->cpus < m->cfg.cpus; m->cpus++) {
-		const struct vcpu_config cfg = {
-			.kvm = &m->kvm,
-			.pio = &m->devices.pio,
-			.mmio = &m->devices.mmio,
-			.id = m->cpus,
-			.count = m->cfg.cpus,
-			.ended = vcpu_ended,
-			.enter = enter_vcpu,
-			.arg = m,
-		};
-		int rc = vcpu_create(&m->cpu[m->cpus], &cfg);
+		int rc = machine_new_vcpu(m, &m->kvm, m->cpus, &m->cpu[m->cpus]);
 
 		if (rc)
 			return rc;
@@ -262,8 +268,6 @@ static int build(struct machine *m)
 		rc = mem_attach_start(m->mem, &m->kvm);
 	if (!rc)
 		rc = create_vcpus(m);
-	if (!rc && m->cfg.resettable)
-		rc = machine_keep_initial(m);
 	machine_mark(m, "vcpus");
 	if (!rc)
 		rc = devices_init(&m->devices, &m->kvm, m->mem, m->control, &m->cfg, &host);
@@ -314,7 +318,6 @@ void machine_destroy(struct machine *m)
 	free(m->cpu);
 	devices_finish(&m->devices);
 	close_watch(m);
-	stream_out_finish(&m->initial);
 	kvm_finish(&m->kvm);
 	mem_destroy(m->mem);
 	if (m->cfg.kvm_fd >= 0)
@@ -389,7 +392,7 @@ int machine_reset(struct machine *m)
 	m->state = MACHINE_PAUSED;
 	devices_reset(&m->devices);
 	m->panicked = false;
-	rc = machine_load_initial(m);
+	rc = machine_load_fresh(m);
 	if (!rc)
 		rc = mem_clear(m->mem);
 	if (!rc)

@@ -29,7 +29,6 @@ struct machine {
 	struct devices devices;
 	struct vcpu **cpu;
 	uint32_t cpus;
-	struct stream_out initial; /* KVM's and the vCPUs' state before the first instruction */
 
 	struct watch asked_watch; /* an eventfd */
 	unsigned asked;           /* atomic; see machine.c */
@@ -41,8 +40,10 @@ struct machine {
 /* Notes when a phase of the machine's life was reached; past the last place, nothing. */
 void machine_mark(struct machine *m, const char *phase);
 
-/* State of KVM and vCPUs: kept at creation, loaded again by a reset. 0 or -errno. */
-int machine_keep_initial(struct machine *m);
-int machine_load_initial(struct machine *m);
+/* A vCPU of `kvm` that is this machine's number `id`. 0 or -errno. */
+int machine_new_vcpu(struct machine *m, const struct kvm *kvm, uint32_t id, struct vcpu **out);
+
+/* Puts KVM and the vCPUs into the state of a machine that has just been made. 0 or -errno. */
+int machine_load_fresh(struct machine *m);
 
 #endif

@@ -7,6 +7,7 @@
 #include "hw/vcpu.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -28,18 +29,45 @@ static int load_cpus(struct machine *m, struct stream_in *s)
 	return rc;
 }
 
-int machine_keep_initial(struct machine *m)
+static int save_twin(struct machine *m, const struct kvm *kvm, struct stream_out *s)
 {
-	stream_out_init(&m->initial);
-	return save_cpus(m, &m->initial);
+	int rc = kvm_save(kvm, s);
+
+	for (uint32_t i = 0; !rc && i < m->cpus; i++) {
+		struct vcpu *cpu;
+
+		rc = machine_new_vcpu(m, kvm, i, &cpu);
+		if (rc)
+			return rc;
+		rc = vcpu_save(cpu, s);
+		vcpu_destroy(cpu);
+	}
+	return rc;
 }
 
-int machine_load_initial(struct machine *m)
+/*
+ * From a twin that is made for the purpose and thrown away: so that nobody pays at start for a
+ * reset that may never come, and what a reset restores is by construction what a new machine has.
+ */
+int machine_load_fresh(struct machine *m)
 {
-	struct stream_in s;
+	int dev = fcntl(m->kvm.dev, F_DUPFD_CLOEXEC, 0);
+	struct stream_out out;
+	struct stream_in in;
+	struct kvm twin;
+	int rc = dev < 0 ? failno(errno, "machine %s: /dev/kvm", m->cfg.name)
+			 : kvm_create(&twin, dev);
 
-	stream_in_init(&s, m->initial.buf, m->initial.len);
-	return load_cpus(m, &s);
+	if (rc)
+		return rc;
+	stream_out_init(&out);
+	rc = save_twin(m, &twin, &out);
+	kvm_finish(&twin);
+	stream_in_init(&in, out.buf, out.len);
+	if (!rc)
+		rc = load_cpus(m, &in);
+	stream_out_finish(&out);
+	return rc;
 }
 
 int machine_save(struct machine *m, struct stream_out *s)
