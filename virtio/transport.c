@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // What all transports have in common: device status, features, queues (virtio 1.2, 2.1, 2.2, 3.1).
-#include "virtio/transport.h"
+#include "virtio/transport_priv.h"
 
 #include "base/log.h"
 #include "base/stream.h"
@@ -24,184 +24,6 @@
 /* A mistake of the driver's in its use of the registers. */
 #define mistake(t, ...) guest_error(&(t)->log, (t)->cfg.dev->name, __VA_ARGS__)
 
-static void ring_eventfd(int fd)
-{
-	uint64_t one = 1;
-
-	/* EAGAIN: it is rung already. */
-	if (write(fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
-		log_error("a queue's doorbell: %s", strerror(errno));
-}
-
-/* ---- On the device's loop ---- */
-
-static void kicked(void *arg, uint32_t events)
-{
-	struct transport_queue *q = arg;
-	struct virtio_device *dev = q->t->cfg.dev;
-	uint64_t count;
-
-	/* Emptied first: a kick that comes while the device looks into the queue is not lost. */
-	if (read(q->setup.kick, &count, sizeof(count)) < 0 && errno != EAGAIN)
-		log_error("%s: queue %u's doorbell: %s", dev->name, q->index, strerror(errno));
-	dev->ops->kick(dev, q->index);
-}
-
-static void raise_queue(void *arg, unsigned index)
-{
-	struct transport *t = arg;
-
-	t->cfg.ops->queue_interrupt(t->cfg.arg, index);
-}
-
-static void queue_broken(void *arg, const char *why)
-{
-	struct transport *t = arg;
-
-	virtio_broken(t->cfg.dev, "%s", why);
-}
-
-static void needs_reset(void *arg)
-{
-	struct transport *t = arg;
-
-	atomic_store(&t->needs_reset, true);
-	t->cfg.ops->config_interrupt(t->cfg.arg);
-}
-
-static void config_changed(void *arg)
-{
-	struct transport *t = arg;
-
-	if (t->running)
-		t->cfg.ops->config_interrupt(t->cfg.arg);
-	else
-		t->config_pending = true;
-}
-
-static void kick_again(void *arg, unsigned index)
-{
-	struct transport *t = arg;
-
-	ring_eventfd(t->queues[index].setup.kick);
-}
-
-static int start_queue(struct transport_queue *q)
-{
-	struct transport *t = q->t;
-	struct virtio_device *dev = t->cfg.dev;
-	int rc = queue_start(
-		&dev->queues[q->index], t->cfg.mem, &q->setup, dev->features, &t->host.queue);
-
-	return rc < 0 ? rc : loop_add(t->cfg.io, &q->watch, q->setup.kick, EPOLLIN);
-}
-
-static void stop_queue(struct transport_queue *q)
-{
-	loop_del(q->t->cfg.io, &q->watch);
-	if (q->t->cfg.dev->queues[q->index].size)
-		queue_stop(&q->t->cfg.dev->queues[q->index], &q->setup);
-}
-
-static void stop_queues(struct transport *t)
-{
-	for (unsigned i = 0; i < t->cfg.dev->queue_count; i++)
-		stop_queue(&t->queues[i]);
-}
-
-static void bring_up(void *arg)
-{
-	struct transport *t = arg;
-	struct virtio_device *dev = t->cfg.dev;
-
-	for (unsigned i = 0; i < dev->queue_count; i++) {
-		if (!t->queues[i].ready || start_queue(&t->queues[i]) == 0)
-			continue;
-		virtio_broken(dev, "queue %u: %s", i, last_error());
-		stop_queues(t);
-		return;
-	}
-	t->running = true;
-	dev->ops->start(dev);
-	if (t->config_pending)
-		t->cfg.ops->config_interrupt(t->cfg.arg);
-	t->config_pending = false;
-	/* Buffers may have been made available before anybody listened. */
-	for (unsigned i = 0; i < dev->queue_count; i++)
-		if (t->queues[i].ready)
-			ring_eventfd(t->queues[i].setup.kick);
-}
-
-static void take_down(void *arg)
-{
-	struct transport *t = arg;
-
-	if (!t->running)
-		return;
-	t->cfg.dev->ops->stop(t->cfg.dev);
-	stop_queues(t);
-	t->running = false;
-}
-
-static void forget_queue(struct transport_queue *q)
-{
-	q->ready = false;
-	q->setup = (struct queue_setup){
-		.size = q->t->cfg.dev->queue_max[q->index],
-		.kick = q->setup.kick,
-		.call = -1,
-	};
-}
-
-static void forget(void *arg)
-{
-	struct transport *t = arg;
-	struct virtio_device *dev = t->cfg.dev;
-
-	take_down(t);
-	dev->ops->reset(dev);
-	dev->features = 0;
-	for (unsigned i = 0; i < dev->queue_count; i++)
-		forget_queue(&t->queues[i]);
-	t->config_pending = false;
-	atomic_store(&t->needs_reset, false);
-	t->cfg.ops->reset(t->cfg.arg);
-}
-
-/* Takes one queue away from a started device, which the driver may do (virtio 1.2, 4.2.2.2). */
-static void retire_queue(void *arg)
-{
-	struct transport_queue *q = arg;
-	struct transport *t = q->t;
-
-	take_down(t);
-	q->ready = false;
-	if (!atomic_load(&t->needs_reset))
-		bring_up(t);
-}
-
-struct config_write {
-	struct virtio_device *dev;
-	uint32_t off;
-	const void *data;
-	unsigned len;
-};
-
-static void write_config(void *arg)
-{
-	struct config_write *w = arg;
-
-	w->dev->ops->config_write(w->dev, w->off, w->data, w->len);
-}
-
-static void detach(void *arg)
-{
-	struct transport *t = arg;
-
-	take_down(t);
-	t->cfg.dev->host = NULL;
-}
-
 /* ---- Birth and death ---- */
 
 static void free_queues(struct transport *t)
@@ -221,13 +43,11 @@ static int make_queues(struct transport *t)
 	if (!t->queues)
 		return fail(ENOMEM, "%s: no memory for %u queues", t->cfg.dev->name, n);
 	for (unsigned i = 0; i < n; i++) {
-		struct transport_queue *q = &t->queues[i];
+		int kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 
-		*q = (struct transport_queue){.t = t, .index = i, .watch = WATCH_INIT(kicked, q)};
-		q->setup.kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-		if (q->setup.kick < 0)
+		if (kick < 0)
 			err = errno;
-		forget_queue(q);
+		transport_init_queue(t, i, kick);
 	}
 	if (!err)
 		return 0;
@@ -241,12 +61,8 @@ int transport_init(struct transport *t, const struct transport_config *cfg)
 	int rc;
 
 	*t = (struct transport){.cfg = *cfg};
-	t->host = (struct virtio_host){
-		.queue = {.raise = raise_queue, .broken = queue_broken, .arg = t},
-		.needs_reset = needs_reset,
-		.config_changed = config_changed,
-		.kick_again = kick_again,
-	};
+	t->host = transport_host;
+	t->host.queue.arg = t;
 	rc = make_queues(t);
 	if (rc < 0)
 		return rc;
@@ -259,7 +75,7 @@ int transport_init(struct transport *t, const struct transport_config *cfg)
 
 void transport_finish(struct transport *t)
 {
-	loop_call(t->cfg.io, detach, t);
+	loop_call(t->cfg.io, transport_detach, t);
 	free_queues(t);
 	pthread_mutex_destroy(&t->lock);
 }
@@ -305,7 +121,7 @@ static void advance(struct transport *t, uint32_t value)
 	}
 	t->status = (uint8_t)value;
 	if ((added & DRIVER_OK) && !t->paused)
-		loop_call(t->cfg.io, bring_up, t);
+		loop_call(t->cfg.io, transport_bring_up, t);
 }
 
 void transport_set_status(struct transport *t, uint32_t value)
@@ -402,7 +218,7 @@ void transport_set_queue_ring(
 static void unready(struct transport *t, struct transport_queue *q)
 {
 	if (q->ready && (t->status & DRIVER_OK) && !t->paused)
-		loop_call(t->cfg.io, retire_queue, q);
+		loop_call(t->cfg.io, transport_retire_queue, q);
 	q->ready = false;
 }
 
@@ -427,13 +243,27 @@ bool transport_kick(const struct transport *t, uint32_t index)
 	const struct transport_queue *q = find_queue(t, index);
 
 	if (q)
-		ring_eventfd(q->setup.kick);
+		transport_ring(q->setup.kick);
 	return q;
 }
 
 int transport_kick_fd(const struct transport *t, uint32_t index)
 {
 	return t->queues[index].setup.kick;
+}
+
+struct config_write {
+	struct virtio_device *dev;
+	uint32_t off;
+	const void *data;
+	unsigned len;
+};
+
+static void write_config(void *arg)
+{
+	struct config_write *w = arg;
+
+	w->dev->ops->config_write(w->dev, w->off, w->data, w->len);
 }
 
 void transport_config_write(struct transport *t, uint32_t off, const void *data, unsigned len)
@@ -450,20 +280,20 @@ void transport_config_write(struct transport *t, uint32_t off, const void *data,
 
 void transport_reset(struct transport *t)
 {
-	loop_call(t->cfg.io, forget, t);
+	loop_call(t->cfg.io, transport_forget, t);
 	t->status = 0;
 }
 
 void transport_pause(struct transport *t)
 {
 	t->paused = true;
-	loop_call(t->cfg.io, take_down, t);
+	loop_call(t->cfg.io, transport_take_down, t);
 }
 
 void transport_resume(struct transport *t)
 {
 	if (t->paused && (t->status & DRIVER_OK) && !atomic_load(&t->needs_reset))
-		loop_call(t->cfg.io, bring_up, t);
+		loop_call(t->cfg.io, transport_bring_up, t);
 	t->paused = false;
 }
 

@@ -13,7 +13,7 @@
 // cannot overflow: we advertise its size as buf_alloc, count what has left it in fwd_cnt, and the
 // guest may not have more under way than that; one that does gets an RST. So a slow reader on the
 // host holds up its own stream and no other, and TX never waits. The guest hears of fwd_cnt with
-// every packet it gets, and in a CREDIT_UPDATE of its own each time a quarter of the window has
+// every packet it gets, and in a CREDIT_UPDATE of its own each time half of the window has
 // left since it last heard.
 //
 // From host to guest, streams whose socket has data, or for which another packet is due, stand in

@@ -32,11 +32,14 @@ static uint32_t credit(const struct stream *s)
 
 /* ---- From the guest to the host's peer ---- */
 
-/* Bytes have left. The guest is told before it can have used up what it knows of. */
+/*
+ * Bytes have left. The guest is told while it still has half of what it knows of: an interrupt for
+ * each 128 KiB of a long stream, and no wait for one.
+ */
 static void forward(struct stream *s, uint32_t n)
 {
 	s->forwarded += n;
-	if (s->forwarded - s->told >= VSOCK_WINDOW / 4 &&
+	if (s->forwarded - s->told >= VSOCK_WINDOW / 2 &&
 		!(s->guest_shut & VIRTIO_VSOCK_SHUTDOWN_SEND))
 		s->due |= bit(VIRTIO_VSOCK_OP_CREDIT_UPDATE);
 }

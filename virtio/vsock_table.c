@@ -92,12 +92,14 @@ void stream_kill(struct stream *s)
 
 void stream_bury(struct vsock *v)
 {
-	struct list *node;
+	struct list *node, *next;
 
-	while ((node = list_take(&v->dead))) {
+	for (node = v->dead.next; node != &v->dead; node = next) {
 		struct stream *s = container_of(node, struct stream, all);
 
+		next = node->next;
 		fifo_finish(&s->fifo);
 		free(s);
 	}
+	list_init(&v->dead);
 }

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: MIT
+// The part of a transport that runs on the device's loop: queues come up and go down, kicks and
+// interrupts pass.
+#include "virtio/transport_priv.h"
+
+#include "base/log.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+void transport_ring(int fd)
+{
+	uint64_t one = 1;
+
+	/* EAGAIN: it is rung already. */
+	if (write(fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
+		log_error("a queue's doorbell: %s", strerror(errno));
+}
+
+static void kicked(void *arg, uint32_t events)
+{
+	struct transport_queue *q = arg;
+	struct virtio_device *dev = q->t->cfg.dev;
+	uint64_t count;
+
+	/* Emptied first: a kick that comes while the device looks into the queue is not lost. */
+	if (read(q->setup.kick, &count, sizeof(count)) < 0 && errno != EAGAIN)
+		log_error("%s: queue %u's doorbell: %s", dev->name, q->index, strerror(errno));
+	dev->ops->kick(dev, q->index);
+}
+
+static void raise_queue(void *arg, unsigned index)
+{
+	struct transport *t = arg;
+
+	t->cfg.ops->queue_interrupt(t->cfg.arg, index);
+}
+
+static void queue_broken(void *arg, const char *why)
+{
+	struct transport *t = arg;
+
+	virtio_broken(t->cfg.dev, "%s", why);
+}
+
+static void needs_reset(void *arg)
+{
+	struct transport *t = arg;
+
+	atomic_store(&t->needs_reset, true);
+	t->cfg.ops->config_interrupt(t->cfg.arg);
+}
+
+static void config_changed(void *arg)
+{
+	struct transport *t = arg;
+
+	if (t->running)
+		t->cfg.ops->config_interrupt(t->cfg.arg);
+	else
+		t->config_pending = true;
+}
+
+static void kick_again(void *arg, unsigned index)
+{
+	struct transport *t = arg;
+
+	transport_ring(t->queues[index].setup.kick);
+}
+
+const struct virtio_host transport_host = {
+	.queue = {.raise = raise_queue, .broken = queue_broken},
+	.needs_reset = needs_reset,
+	.config_changed = config_changed,
+	.kick_again = kick_again,
+};
+
+static int start_queue(struct transport_queue *q)
+{
+	struct transport *t = q->t;
+	struct virtio_device *dev = t->cfg.dev;
+	int rc = queue_start(
+		&dev->queues[q->index], t->cfg.mem, &q->setup, dev->features, &t->host.queue);
+
+	return rc < 0 ? rc : loop_add(t->cfg.io, &q->watch, q->setup.kick, EPOLLIN);
+}
+
+static void stop_queue(struct transport_queue *q)
+{
+	loop_del(q->t->cfg.io, &q->watch);
+	if (q->t->cfg.dev->queues[q->index].size)
+		queue_stop(&q->t->cfg.dev->queues[q->index], &q->setup);
+}
+
+static void stop_queues(struct transport *t)
+{
+	for (unsigned i = 0; i < t->cfg.dev->queue_count; i++)
+		stop_queue(&t->queues[i]);
+}
+
+void transport_bring_up(void *arg)
+{
+	struct transport *t = arg;
+	struct virtio_device *dev = t->cfg.dev;
+
+	for (unsigned i = 0; i < dev->queue_count; i++) {
+		if (!t->queues[i].ready || start_queue(&t->queues[i]) == 0)
+			continue;
+		virtio_broken(dev, "queue %u: %s", i, last_error());
+		stop_queues(t);
+		return;
+	}
+	t->running = true;
+	dev->ops->start(dev);
+	if (t->config_pending)
+		t->cfg.ops->config_interrupt(t->cfg.arg);
+	t->config_pending = false;
+	/* Buffers may have been made available before anybody listened. */
+	for (unsigned i = 0; i < dev->queue_count; i++)
+		if (t->queues[i].ready)
+			transport_ring(t->queues[i].setup.kick);
+}
+
+void transport_take_down(void *arg)
+{
+	struct transport *t = arg;
+
+	if (!t->running)
+		return;
+	t->cfg.dev->ops->stop(t->cfg.dev);
+	stop_queues(t);
+	t->running = false;
+}
+
+static void forget_queue(struct transport_queue *q)
+{
+	q->ready = false;
+	q->setup = (struct queue_setup){
+		.size = q->t->cfg.dev->queue_max[q->index],
+		.kick = q->setup.kick,
+		.call = -1,
+	};
+}
+
+void transport_init_queue(struct transport *t, unsigned index, int kick)
+{
+	struct transport_queue *q = &t->queues[index];
+
+	*q = (struct transport_queue){
+		.t = t,
+		.index = index,
+		.watch = WATCH_INIT(kicked, q),
+		.setup.kick = kick,
+	};
+	forget_queue(q);
+}
+
+void transport_forget(void *arg)
+{
+	struct transport *t = arg;
+	struct virtio_device *dev = t->cfg.dev;
+
+	transport_take_down(t);
+	dev->ops->reset(dev);
+	dev->features = 0;
+	for (unsigned i = 0; i < dev->queue_count; i++)
+		forget_queue(&t->queues[i]);
+	t->config_pending = false;
+	atomic_store(&t->needs_reset, false);
+	t->cfg.ops->reset(t->cfg.arg);
+}
+
+void transport_retire_queue(void *arg)
+{
+	struct transport_queue *q = arg;
+	struct transport *t = q->t;
+
+	transport_take_down(t);
+	q->ready = false;
+	if (!atomic_load(&t->needs_reset))
+		transport_bring_up(t);
+}
+
+void transport_detach(void *arg)
+{
+	struct transport *t = arg;
+
+	transport_take_down(t);
+	t->cfg.dev->host = NULL;
+}
