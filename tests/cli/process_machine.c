@@ -103,8 +103,19 @@ static void misbehave(int fd)
 
 	if (guest_is("close"))
 		_exit(0);
+	if (guest_is("silent") || guest_is("dead"))
+		pause();
 	if (guest_is("garbage") && write(fd, garbage, sizeof(garbage)) > 0)
 		pause();
+}
+
+/* A guest has none of the monitor's descriptors; above all not the lock that says the VM lives. */
+static int keep_only(int fd)
+{
+	if (dup3(fd, 3, O_CLOEXEC) < 0 && errno != EINVAL)
+		_exit(1);
+	close_range(4, ~0u, 0);
+	return 3;
 }
 
 static _Noreturn void be_the_guest(const struct machine *m)
@@ -117,9 +128,8 @@ static _Noreturn void be_the_guest(const struct machine *m)
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (guest_is("silent") || guest_is("dead"))
-		pause();
-	fd = connect_to_host(m);
+	fd = guest_is("silent") || guest_is("dead") ? STDIN_FILENO : connect_to_host(m);
+	fd = keep_only(fd);
 	misbehave(fd);
 	rc = agent_init(&agent, fd, open("/dev/null", O_RDWR | O_CLOEXEC));
 	agent_hello(&agent, &hello);
@@ -130,16 +140,29 @@ static _Noreturn void be_the_guest(const struct machine *m)
 	_exit(rc ? 1 : 0);
 }
 
+/* Returns once the guest has closed what it must not have: the pipe's other end among it. */
+static int start_guest(struct machine *m)
+{
+	int ends[2];
+	char byte;
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return failno(errno, "pipe");
+	m->guest = fork();
+	if (!m->guest)
+		be_the_guest(m);
+	close(ends[1]);
+	while (read(ends[0], &byte, 1) > 0)
+		;
+	close(ends[0]);
+	return 0;
+}
+
 /* The guest of boot has no command: it only waits for the power button. */
 int machine_start(struct machine *m)
 {
 	m->state = MACHINE_RUNNING;
-	if (!m->cfg.initrd)
-		return 0;
-	m->guest = fork();
-	if (!m->guest)
-		be_the_guest(m);
-	return 0;
+	return m->cfg.initrd ? start_guest(m) : 0;
 }
 
 int machine_pause(struct machine *m)
