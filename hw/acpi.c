@@ -18,7 +18,7 @@
 
 #include <errno.h>
 
-#define TABLES_SIZE (LAYOUT_ACPI_END - LAYOUT_ACPI)
+#define TABLES_SIZE (LAYOUT_RESET_VECTOR - LAYOUT_ACPI)
 #define RSDP_SIZE 36u
 #define HEADER_SIZE 36u
 #define HEADER_LENGTH 4u
@@ -287,6 +287,7 @@ int acpi_build(struct mem *m, const struct acpi_config *cfg, uint64_t *rsdp_addr
 	int rc = acpi_tables(cfg, LAYOUT_ACPI, &buf, &len);
 
 	rc = rc ? rc : mem_write(m, LAYOUT_ACPI, buf, len);
+	rc = rc ? rc : pm_write_reset_vector(m);
 	if (!rc)
 		*rsdp_addr = LAYOUT_ACPI;
 	return rc;

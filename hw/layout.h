@@ -17,6 +17,7 @@
 #define LAYOUT_CMDLINE 0x20000u    /* up to 64 KiB */
 #define LAYOUT_EBDA 0x9fc00u       /* end of conventional memory */
 #define LAYOUT_ACPI 0xe0000u       /* RSDP first, then the tables; reserved in the memory map */
+#define LAYOUT_RESET_VECTOR 0xffff0u /* f000:fff0, to which "restart the BIOS" jumps */
 #define LAYOUT_ACPI_END 0x100000u
 #define LAYOUT_HIGH_RAM 0x100000u /* kernels go from here up */
 

@@ -8,6 +8,7 @@
 #include "hw/bus.h"
 #include "hw/irq.h"
 #include "hw/layout.h"
+#include "hw/mem.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -138,6 +139,19 @@ void pm_power_button(struct pm *p)
 {
 	atomic_fetch_or(&p->events, PM_EVENT_POWER);
 	irq_raise(p->cfg.irq);
+}
+
+int pm_write_reset_vector(struct mem *m)
+{
+	static const uint8_t code[] = {
+		0xba, PORT_RESET & 0xff, PORT_RESET >> 8, /* mov $PORT_RESET, %dx */
+		0xb0, PM_RESET_VALUE,                     /* mov $PM_RESET_VALUE, %al */
+		0xee,                                     /* out %al, %dx */
+		0xf4,                                     /* hlt */
+		0xeb, 0xfd,                               /* jmp to the hlt */
+	};
+
+	return mem_write(m, LAYOUT_RESET_VECTOR, code, sizeof(code));
 }
 
 void pm_reset(struct pm *p)

@@ -9,6 +9,7 @@
 
 struct bus;
 struct irq;
+struct mem;
 struct pm;
 struct stream_in;
 struct stream_out;
@@ -35,6 +36,13 @@ void pm_destroy(struct pm *p);
 
 /* From any thread. */
 void pm_power_button(struct pm *p);
+
+/*
+ * Writes code to LAYOUT_RESET_VECTOR that resets the machine by the reset register. Linux takes a
+ * hardware-reduced machine for one with EFI and does not use the register by itself: finding no EFI
+ * it jumps to the BIOS in real mode, where without this it would run through zeroes. 0 or -errno.
+ */
+int pm_write_reset_vector(struct mem *m);
 
 /* vCPUs are parked for these. */
 void pm_reset(struct pm *p);

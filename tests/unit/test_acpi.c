@@ -135,6 +135,9 @@ static void test_memory(void **state)
 	assert_int_equal(rsdp, LAYOUT_ACPI);
 	assert_int_equal(mem_read(m, LAYOUT_ACPI, copy, sizeof(copy)), 0);
 	walk(copy, sizeof(copy));
+	/* Behind them, where Linux jumps to the BIOS: mov, mov, out to the reset register. */
+	assert_int_equal(mem_read(m, 0xffff0, copy, 16), 0);
+	assert_memory_equal(copy, "\xba\x02\x06\xb0\x01\xee\xf4\xeb\xfd", 9);
 	cfg.cpus = 10000;
 	assert_int_equal(acpi_build(m, &cfg, &rsdp), -ENOSPC);
 	mem_destroy(m);
