@@ -264,18 +264,20 @@ static int build(struct tables *t, const struct acpi_config *cfg)
 
 int acpi_tables(const struct acpi_config *cfg, uint64_t base, uint8_t **buf, size_t *len)
 {
-	CLEANUP_FREE uint8_t *bytes = calloc(1, TABLES_SIZE + SLACK);
-	struct tables t = {.base = base, .buf = bytes};
+	struct tables t = {.base = base};
 	int rc = check_config(cfg);
 
 	if (rc)
 		return rc;
-	if (!bytes)
+	t.buf = calloc(1, TABLES_SIZE + SLACK);
+	if (!t.buf)
 		return fail(ENOMEM, "ACPI: out of memory");
 	rc = build(&t, cfg);
-	if (rc)
+	if (rc) {
+		free(t.buf);
 		return rc;
-	*buf = steal_ptr(&bytes);
+	}
+	*buf = t.buf;
 	*len = t.len;
 	return 0;
 }
