@@ -248,6 +248,7 @@ static int run(struct run *r)
 
 	if (!rc)
 		rc = vm_create(&r->vm);
+	initrd_destroy(steal_ptr(&r->initrd)); /* it is in guest memory now */
 	if (!rc)
 		rc = prepare_session(r);
 	mark(r, CREATED);

@@ -4,6 +4,7 @@
 #include "api/server.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/shed.h"
 #include "base/util.h"
 #include "cli/cli.h"
 #include "cli/kernel.h"
@@ -188,10 +189,20 @@ int vm_create(struct vm *vm)
 	return 0;
 }
 
+/* A VM that lives longer than this is one that may idle for long, among many. */
+#define SETTLED_NS NSEC_PER_SEC
+
+static void settled(void *arg)
+{
+	shed_startup_memory();
+}
+
 int vm_run(struct vm *vm)
 {
 	int rc = machine_start(vm->machine);
 
+	vm->settled = TIMER_INIT(settled, vm);
+	loop_arm(vm->loop, &vm->settled, SETTLED_NS);
 	if (!rc)
 		rc = jail_enter(JAIL_CONTROL, (enum jail_mode)vm->cfg.seccomp);
 	return rc < 0 ? rc : loop_run(vm->loop);
@@ -242,8 +253,10 @@ static void close_config(struct machine_config *mc)
 void vm_finish(struct vm *vm)
 {
 	write_stats(vm);
-	if (vm->loop)
+	if (vm->loop) {
 		loop_disarm(vm->loop, &vm->timeout);
+		loop_disarm(vm->loop, &vm->settled);
+	}
 	api_server_destroy(vm->server);
 	machine_destroy(vm->machine);
 	close_config(&vm->mc);

@@ -24,7 +24,7 @@ struct vm {
 	int stats_fd;   /* --stats; else -1 */
 	uint64_t start_ns;
 	char stats_more[512]; /* members of the statistics that are not the machine's: ", ..." */
-	struct timer timeout;
+	struct timer timeout, settled;
 	bool timed_out;
 	char timeout_text[192]; /* what was found when the time was over */
 };

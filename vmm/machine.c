@@ -275,6 +275,8 @@ static int build(struct machine *m)
 	if (!rc)
 		rc = load_guest(m);
 	machine_mark(m, "loaded");
+	if (!m->cfg.resettable)
+		m->cfg.initrd = NULL; /* the caller's again */
 	return rc;
 }
 

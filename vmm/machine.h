@@ -60,7 +60,8 @@ struct machine_config {
 
 	int kernel_fd;
 	const char *kernel_name;
-	const struct loader_initrd *initrd; /* NULL: none; borrowed as long as the machine */
+	const struct loader_initrd
+		*initrd; /* NULL: none; if resettable, borrowed as long as the machine */
 	const char *cmdline;
 
 	bool serial;     /* whether there is a COM1 at all */
