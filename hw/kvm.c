@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The VM descriptor, its in-kernel interrupt controllers, timer and clock.
+// The VM descriptor, its in-kernel interrupt controllers and clock.
 #include "hw/kvm.h"
 
 #include "base/log.h"
@@ -75,8 +75,6 @@ static int create_vm(int dev)
 static int setup_vm(struct kvm *k)
 {
 	uint64_t identity = LAYOUT_IDENTITY_MAP;
-	/* The "speaker" is port 0x61, by which a guest gates and reads the timer's channel 2. */
-	struct kvm_pit_config pit = {.flags = KVM_PIT_SPEAKER_DUMMY};
 
 	k->vm = create_vm(k->dev);
 	if (k->vm < 0)
@@ -87,8 +85,6 @@ static int setup_vm(struct kvm *k)
 		return failno(errno, "KVM_SET_TSS_ADDR");
 	if (ioctl(k->vm, KVM_CREATE_IRQCHIP, 0) < 0)
 		return failno(errno, "KVM_CREATE_IRQCHIP");
-	if (ioctl(k->vm, KVM_CREATE_PIT2, &pit) < 0)
-		return failno(errno, "KVM_CREATE_PIT2");
 	return 0;
 }
 
@@ -137,7 +133,6 @@ int kvm_ioeventfd(const struct kvm *k, int fd, uint64_t addr, uint32_t value, bo
 
 int kvm_save(const struct kvm *k, struct stream_out *s)
 {
-	struct kvm_pit_state2 pit;
 	struct kvm_clock_data clock;
 
 	stream_begin(s, "kvm", 1);
@@ -148,9 +143,6 @@ int kvm_save(const struct kvm *k, struct stream_out *s)
 			return failno(errno, "saving interrupt controller %u", i);
 		stream_put(s, &chip.chip, sizeof(chip.chip));
 	}
-	if (ioctl(k->vm, KVM_GET_PIT2, &pit) < 0)
-		return failno(errno, "saving the timer");
-	stream_put(s, &pit, sizeof(pit));
 	if (ioctl(k->vm, KVM_GET_CLOCK, &clock) < 0)
 		return failno(errno, "saving the clock");
 	stream_put_u64(s, clock.clock);
@@ -172,7 +164,6 @@ static int load_chips(const struct kvm *k, struct stream_in *s)
 
 int kvm_load(const struct kvm *k, struct stream_in *s)
 {
-	struct kvm_pit_state2 pit;
 	struct kvm_clock_data clock = {0};
 	int rc = stream_open(s, "kvm", 1);
 
@@ -181,13 +172,10 @@ int kvm_load(const struct kvm *k, struct stream_in *s)
 	rc = load_chips(k, s);
 	if (rc)
 		return rc;
-	stream_get(s, &pit, sizeof(pit));
 	clock.clock = stream_get_u64(s);
 	rc = stream_close(s);
 	if (rc)
 		return rc;
-	if (ioctl(k->vm, KVM_SET_PIT2, &pit) < 0)
-		return failno(errno, "loading the timer");
 	if (ioctl(k->vm, KVM_SET_CLOCK, &clock) < 0)
 		return failno(errno, "loading the clock");
 	return 0;

@@ -24,7 +24,7 @@ struct kvm {
 
 /*
  * Checks API version and the capabilities without which no machine can be built (each missing one
- * is named), makes the VM, its interrupt controllers and its timer. Takes `dev`. 0 or -errno.
+ * is named), makes the VM and its interrupt controllers. Takes `dev`. 0 or -errno.
  */
 int kvm_create(struct kvm *k, int dev);
 void kvm_finish(struct kvm *k);
@@ -32,7 +32,7 @@ void kvm_finish(struct kvm *k);
 /* An eventfd is signalled by a guest's write of `value` (4 bytes) to `addr`, without an exit. */
 int kvm_ioeventfd(const struct kvm *k, int fd, uint64_t addr, uint32_t value, bool add);
 
-/* Interrupt controllers, timer and clock. The VM must be paused. 0 or -errno. */
+/* Interrupt controllers and clock. The VM must be paused. 0 or -errno. */
 int kvm_save(const struct kvm *k, struct stream_out *s);
 int kvm_load(const struct kvm *k, struct stream_in *s);
 

@@ -10,13 +10,13 @@
 #define LAYOUT_HOLE_END GIB(4)
 
 /* Low memory, as loaders use it. All of it is RAM. */
-#define LAYOUT_GDT 0x500u          /* boot GDT */
-#define LAYOUT_PVH_INFO 0x6000u    /* hvm_start_info and what it points to, one page */
-#define LAYOUT_ZERO_PAGE 0x7000u   /* boot_params */
-#define LAYOUT_PAGE_TABLES 0x9000u /* identity map of the first 4 GiB, six pages */
-#define LAYOUT_CMDLINE 0x20000u    /* up to 64 KiB */
-#define LAYOUT_EBDA 0x9fc00u       /* end of conventional memory */
-#define LAYOUT_ACPI 0xe0000u       /* RSDP first, then the tables; reserved in the memory map */
+#define LAYOUT_GDT 0x500u            /* boot GDT */
+#define LAYOUT_PVH_INFO 0x6000u      /* hvm_start_info and what it points to, one page */
+#define LAYOUT_ZERO_PAGE 0x7000u     /* boot_params */
+#define LAYOUT_PAGE_TABLES 0x9000u   /* identity map of the first 4 GiB, six pages */
+#define LAYOUT_CMDLINE 0x20000u      /* up to 64 KiB */
+#define LAYOUT_EBDA 0x9fc00u         /* end of conventional memory */
+#define LAYOUT_ACPI 0xe0000u         /* RSDP first, then the tables; reserved in the memory map */
 #define LAYOUT_RESET_VECTOR 0xffff0u /* f000:fff0, to which "restart the BIOS" jumps */
 #define LAYOUT_ACPI_END 0x100000u
 #define LAYOUT_HIGH_RAM 0x100000u /* kernels go from here up */
@@ -31,6 +31,9 @@
 #define LAYOUT_TSS 0xfeffd000u
 
 /* Ports. */
+#define PORT_PIT 0x40u /* 4 ports, the last of them for control */
+#define PORT_PIT_CONTROL 0x43u
+#define PORT_SPEAKER 0x61u
 #define PORT_COM1 0x3f8u /* 8 ports */
 #define PORT_RTC 0x70u   /* 2 ports */
 #define PORT_I8042_DATA 0x60u

@@ -9,8 +9,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -26,11 +24,6 @@ struct mem {
 	unsigned count;
 	uint64_t size;
 	int fd;
-
-	bool attaching;
-	int attach_rc;
-	pthread_t attacher;
-	int vm_fd;
 };
 
 /* An anonymous reservation at a huge-page boundary, so that the first 2 MiB can be one page too. */
@@ -142,7 +135,6 @@ void mem_destroy(struct mem *m)
 {
 	if (!m)
 		return;
-	mem_attach_wait(m);
 	mem_track_stop(m);
 	for (unsigned i = 0; i < m->count; i++)
 		if (m->region[i].host)
@@ -152,11 +144,9 @@ void mem_destroy(struct mem *m)
 	free(m);
 }
 
-static void *attach(void *arg)
+int mem_attach(const struct mem *m, const struct kvm *kvm)
 {
-	struct mem *m = arg;
-
-	for (unsigned i = 0; i < m->count && !m->attach_rc; i++) {
+	for (unsigned i = 0; i < m->count; i++) {
 		struct kvm_userspace_memory_region slot = {
 			.slot = i,
 			.guest_phys_addr = m->region[i].gpa,
@@ -164,38 +154,11 @@ static void *attach(void *arg)
 			.userspace_addr = (uintptr_t)m->region[i].host,
 		};
 
-		if (ioctl(m->vm_fd, KVM_SET_USER_MEMORY_REGION, &slot) < 0)
-			m->attach_rc = -errno;
+		if (ioctl(kvm->vm, KVM_SET_USER_MEMORY_REGION, &slot) < 0)
+			return failno(errno, "giving the VM %llu MiB of memory",
+				(unsigned long long)(m->size >> 20));
 	}
-	return NULL;
-}
-
-int mem_attach_start(struct mem *m, const struct kvm *kvm)
-{
-	sigset_t all, old;
-	int rc;
-
-	m->vm_fd = kvm->vm;
-	m->attach_rc = 0;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = pthread_create(&m->attacher, NULL, attach, m);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (rc)
-		return failno(rc, "thread for the guest's memory");
-	m->attaching = true;
 	return 0;
-}
-
-int mem_attach_wait(struct mem *m)
-{
-	if (!m->attaching)
-		return 0;
-	pthread_join(m->attacher, NULL);
-	m->attaching = false;
-	return m->attach_rc ? failno(-m->attach_rc, "giving the VM %llu MiB of memory",
-				      (unsigned long long)(m->size >> 20))
-			    : 0;
 }
 
 int mem_clear(struct mem *m)

@@ -36,12 +36,10 @@ int mem_create(struct mem **out, uint64_t size, enum mem_backing backing);
 void mem_destroy(struct mem *m);
 
 /*
- * Makes it the VM's memory. The kernel waits for a grace period for each slot, so this runs on a
- * thread of its own: mem_attach_wait joins it and gives its result. Nothing else here needs to
- * wait.
+ * Makes it the VM's memory. The kernel waits for a grace period for each slot, several milliseconds
+ * on some hosts: to be called on a thread that has nothing else to do. 0 or -errno.
  */
-int mem_attach_start(struct mem *m, const struct kvm *kvm);
-int mem_attach_wait(struct mem *m);
+int mem_attach(const struct mem *m, const struct kvm *kvm);
 
 /* Zeroes all of it and gives it back to the host. Only while nothing uses it. 0 or -errno. */
 int mem_clear(struct mem *m);

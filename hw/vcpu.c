@@ -241,7 +241,7 @@ static void *vcpu_thread(void *arg)
 	snprintf(name, sizeof(name), "vcpu%u", v->cfg.id);
 	prctl(PR_SET_NAME, name);
 	if (v->cfg.enter)
-		v->cfg.enter(v->cfg.arg);
+		v->cfg.enter(v->cfg.arg, v);
 	pthread_mutex_lock(&v->lock);
 	for (;;) {
 		v->parked = true;
@@ -266,13 +266,16 @@ int vcpu_start(struct vcpu *v)
 
 	if (rc)
 		return rc;
+	v->parked = false;
 	sigfillset(&set);
 	sigdelset(&set, KICK_SIGNAL);
 	pthread_sigmask(SIG_SETMASK, &set, &old);
 	rc = pthread_create(&v->thread, NULL, vcpu_thread, v);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (rc)
+	if (rc) {
+		v->parked = true;
 		return failno(rc, "thread for vCPU %u", v->cfg.id);
+	}
 	v->started = true;
 	return 0;
 }

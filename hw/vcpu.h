@@ -30,7 +30,8 @@ struct vcpu_config {
 
 	/* Both on the vCPU's thread. `ended`: it has asked to be parked, see vcpu_ask_to_park. */
 	void (*ended)(void *arg, struct vcpu *v, enum vcpu_end why);
-	void (*enter)(void *arg); /* first of all, as is what a jail must do there */
+	void (*enter)(
+		void *arg, struct vcpu *v); /* first of all; the last step into its jail, too */
 	void *arg;
 };
 

@@ -7,6 +7,7 @@
 #include "base/stream.h"
 #include "hw/acpi.h"
 #include "hw/i8042.h"
+#include "hw/pit.h"
 #include "hw/pm.h"
 #include "hw/pvpanic.h"
 #include "hw/rtc.h"
@@ -85,6 +86,8 @@ static int add_legacy(struct devices *d, const struct machine_config *cfg)
 	const struct pvpanic_config pvpanic = {&d->pio, pvpanic_event, d};
 	int rc = add_serial(d, cfg);
 
+	if (!rc)
+		rc = pit_create(&d->pit, d->kvm, &d->pio);
 	if (!rc)
 		rc = i8042_create(&d->i8042, &i8042);
 	if (!rc)
@@ -193,6 +196,7 @@ void devices_finish(struct devices *d)
 	pm_destroy(d->pm);
 	rtc_destroy(d->rtc);
 	i8042_destroy(d->i8042);
+	pit_destroy(d->pit);
 	if (d->serial)
 		serial_flush(d->serial, CONSOLE_FLUSH_MS);
 	serial_destroy(d->serial);
@@ -252,6 +256,7 @@ void devices_reset(struct devices *d)
 	i8042_reset(d->i8042);
 	if (d->serial)
 		serial_reset(d->serial);
+	pit_reset(d->pit);
 	d->panic = (struct panic){0};
 }
 
@@ -259,6 +264,7 @@ int devices_save(struct devices *d, struct stream_out *s)
 {
 	if (d->serial)
 		serial_save(d->serial, s);
+	pit_save(d->pit, s);
 	i8042_save(d->i8042, s);
 	rtc_save(d->rtc, s);
 	pm_save(d->pm, s);
@@ -271,6 +277,8 @@ int devices_load(struct devices *d, struct stream_in *s)
 {
 	int rc = d->serial ? serial_load(d->serial, s) : 0;
 
+	if (!rc)
+		rc = pit_load(d->pit, s);
 	if (!rc)
 		rc = i8042_load(d->i8042, s);
 	if (!rc)

@@ -11,6 +11,7 @@
 
 struct i8042;
 struct kvm;
+struct pit;
 struct pm;
 struct pvpanic;
 struct rtc;
@@ -52,6 +53,7 @@ struct devices {
 	struct bus pio, mmio;
 	struct irq com1_irq, rtc_irq, ged_irq;
 	struct serial *serial; /* NULL when the machine has none */
+	struct pit *pit;
 	struct i8042 *i8042;
 	struct rtc *rtc;
 	struct pm *pm;

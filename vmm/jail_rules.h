@@ -104,6 +104,9 @@ RULE_ARG(V, ioctl, 1, WHOLE, 0xae80 /* KVM_RUN */, "runs the guest")
 RULE_ARG(V, ioctl, 1, WHOLE, 0x4040ae79 /* KVM_IOEVENTFD */, "a doorbell that is rung often")
 RULE_ARG(V, ioctl, 1, WHOLE, 0x8090ae81 /* KVM_GET_REGS */, "says where a guest failed")
 RULE_ARG(V, ioctl, 1, WHOLE, 0x8138ae83 /* KVM_GET_SREGS */, "as above")
+RULE_ARG(V, ioctl, 1, WHOLE, 0x4040ae77 /* KVM_CREATE_PIT2 */, "a guest asks for the timer")
+RULE_ARG(V, ioctl, 1, WHOLE, 0x8070ae9f /* KVM_GET_PIT2 */, "as above")
+RULE_ARG(V, ioctl, 1, WHOLE, 0x4070aea0 /* KVM_SET_PIT2 */, "as above")
 RULE_ARG(I | C, ioctl, 1, 0xff00, 0xae00, "pause, save, load, reset; interrupt lines of streams")
 
 #undef V

@@ -103,10 +103,18 @@ static void vcpu_ended(void *arg, struct vcpu *v, enum vcpu_end why)
 	ask(m, why == VCPU_END_KVM_ERROR ? ASKED_KVM_ERROR : ASKED_TRIPLE_FAULT);
 }
 
-static void enter_vcpu(void *arg)
+/*
+ * The first vCPU's thread gives the VM its memory: it has nothing to do until then, and others go
+ * on while it waits for the kernel.
+ */
+static void enter_vcpu(void *arg, struct vcpu *v)
 {
 	struct machine *m = arg;
 
+	if (v == m->cpu[0] && mem_attach(m->mem, &m->kvm)) {
+		m->attach_failed = true;
+		snprintf(m->end_text, sizeof(m->end_text), "%s", last_error());
+	}
 	if (jail_enter(JAIL_VCPU, m->cfg.jail)) {
 		log_error("%s", last_error());
 		_exit(EXIT_JAIL);
@@ -265,9 +273,9 @@ static int build(struct machine *m)
 		rc = kvm_create(&m->kvm, steal_fd(&m->cfg.kvm_fd));
 	machine_mark(m, "kvm");
 	if (!rc)
-		rc = mem_attach_start(m->mem, &m->kvm);
-	if (!rc)
 		rc = create_vcpus(m);
+	for (uint32_t i = 0; !rc && i < m->cpus; i++)
+		rc = vcpu_start(m->cpu[i]);
 	machine_mark(m, "vcpus");
 	if (!rc)
 		rc = devices_init(&m->devices, &m->kvm, m->mem, m->control, &m->cfg, &host);
@@ -314,7 +322,6 @@ void machine_destroy(struct machine *m)
 {
 	if (!m)
 		return;
-	mem_attach_wait(m->mem);
 	while (m->cpus)
 		vcpu_destroy(m->cpu[--m->cpus]);
 	free(m->cpu);
@@ -342,13 +349,12 @@ int machine_start(struct machine *m)
 	if (m->state != MACHINE_CREATED)
 		return wrong_state(m, "started");
 	rc = devices_start(&m->devices, &m->cfg);
-	for (uint32_t i = 0; !rc && i < m->cpus; i++)
-		rc = vcpu_start(m->cpu[i]);
-	machine_mark(m, "threads");
-	if (!rc)
-		rc = mem_attach_wait(m->mem);
 	if (rc)
 		return rc;
+	machine_mark(m, "threads");
+	vcpu_park(m->cpu[0]);
+	if (m->attach_failed)
+		return fail(ENOMEM, "%s", m->end_text);
 	machine_mark(m, "attached");
 	m->state = MACHINE_RUNNING;
 	devices_resume(&m->devices);

@@ -67,13 +67,12 @@ static void rig_init(struct rig *r, const void *code, size_t len)
 	pthread_cond_init(&r->changed, NULL);
 	assert_int_equal(mem_create(&r->mem, MIB(2), MEM_PRIVATE), 0);
 	assert_int_equal(kvm_create(&r->kvm, open("/dev/kvm", O_RDWR | O_CLOEXEC)), 0);
-	assert_int_equal(mem_attach_start(r->mem, &r->kvm), 0);
+	assert_int_equal(mem_attach(r->mem, &r->kvm), 0);
 	assert_int_equal(bus_add(&r->pio, &range), 0);
 	assert_int_equal(mem_write(r->mem, MIB(1), code, len), 0);
 	assert_int_equal(vcpu_create(&r->cpu, &cfg), 0);
 	assert_int_equal(vcpu_set_boot(r->cpu, &entry, r->mem), 0);
 	assert_int_equal(vcpu_start(r->cpu), 0);
-	assert_int_equal(mem_attach_wait(r->mem), 0);
 }
 
 static void rig_finish(struct rig *r)
