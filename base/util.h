@@ -16,6 +16,7 @@
 #define GIB(n) ((uint64_t)(n) << 30)
 #define NSEC_PER_SEC 1000000000ull
 
+/* A side may be evaluated twice: plain values only, no calls. */
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
 

@@ -262,8 +262,10 @@ void devices_reset(struct devices *d)
 
 int devices_save(struct devices *d, struct stream_out *s)
 {
-	if (d->serial)
+	if (d->serial) {
+		serial_flush(d->serial, CONSOLE_FLUSH_MS);
 		serial_save(d->serial, s);
+	}
 	pit_save(d->pit, s);
 	i8042_save(d->i8042, s);
 	rtc_save(d->rtc, s);
