@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash disable=SC2154,SC2034
+# What a machine cannot be made of is refused with status 125 and a message that names it.
+
+test_bad_sizes() {
+	refused '--memory 0: must be 1M to 1T' boot hello --memory 0
+	refused '--memory 1B: must be 1M to 1T' boot hello --memory 1B
+	refused '--memory 1023K: must be 1M to 1T' boot hello --memory 1023K
+	refused '--memory 1000G: more than this host has' boot hello --memory 1000G
+	refused '--memory 2T: must be 1M to 1T' boot hello --memory 2T
+	refused '--memory lots' boot hello --memory lots
+	refused '--cpus 0: must be 1 to 254' boot hello --cpus 0
+	refused '--cpus 10000: must be 1 to 254' boot hello --cpus 10000
+	refused '--cpus -1' boot hello --cpus -1
+}
+
+test_does_not_fit() {
+	refused "kernel $guests/hello: its segment" boot hello --memory 1
+	truncate -s 20M initrd
+	refused 'initrd initrd: its 20 MiB do not fit beside the kernel in 16 MiB of memory' \
+		boot hello --initrd initrd
+	refused 'the command line has' boot hello --append "$(printf '%03000d' 0)"
+}
+
+# kernel FILE: boots it.
+kernel() {
+	kvick boot "${base[@]}" --kernel "$1"
+}
+
+test_bad_kernels() {
+	refused '--kernel nowhere: No such file or directory' kernel nowhere
+	refused '--kernel .: not a regular file' kernel .
+	refused '--kernel /dev/zero: not a regular file' kernel /dev/zero
+	mkfifo fifo
+	refused '--kernel fifo: not a regular file' kernel fifo
+	: >empty
+	refused 'kernel empty: the file is empty' kernel empty
+	echo text >text
+	refused 'kernel text: neither an ELF kernel (vmlinux) nor a bzImage (vmlinuz)' kernel text
+	head -c 6000 "$guests/hello" >part
+	refused 'kernel part: truncated' kernel part
+}
+
+test_bad_initrds() {
+	refused '--initrd nowhere: No such file or directory' boot hello --initrd nowhere
+	refused 'initrd .: not a regular file' boot hello --initrd .
+	refused 'initrd /dev/zero: not a regular file' boot hello --initrd /dev/zero
+	mkfifo fifo
+	refused 'initrd fifo: not a regular file' boot hello --initrd fifo
+}
+
+test_bad_outputs() {
+	refused '--console nowhere/console: No such file' boot hello --console file:nowhere/console
+	refused '--stats nowhere/stats: No such file' boot hello --stats nowhere/stats
+	refused '--name ../b' boot hello --name ../b
+}
+
+# --- what a host forbids or lacks ----------------------------------------------------------------
+
+# as_nobody WORD...: kvick boot as a user who owns nothing, but may use KVM; in the current folder.
+as_nobody() {
+	in_namespace 'mknod -m 666 /dev/kvm c 10 232' setpriv --reuid=65534 --regid=65534 \
+		--clear-groups ./kvick boot "${base[@]}" "$@"
+	status_is 125
+}
+
+# What another user needs to run kvick here.
+prepare_for_others() {
+	[ "$(id -u)" = 0 ] || skip 'host: only root can be someone else and make devices'
+	chmod 755 "$scratch" .
+	cp "$build/kvick" "$guests/hello" .
+	mkdir -m 777 vms
+	export KVICK_RUNTIME_DIR=$PWD/vms
+	chown 65534 vms
+	chmod 700 vms
+}
+
+test_unreadable() {
+	prepare_for_others
+	echo text >secret
+	chmod 600 secret
+	as_nobody --kernel secret
+	says 'kvick: --kernel secret: Permission denied'
+	as_nobody --kernel hello --initrd secret
+	says 'kvick: --initrd secret: Permission denied'
+}
+
+# in_namespace COMMAND...: with a /dev of its own, made by make_dev there.
+in_namespace() {
+	unshare -m true || skip 'host: no mount namespaces for this user'
+	status=0
+	unshare -m bash -c "set -e; mount -t tmpfs tmpfs /dev
+		mknod -m 666 /dev/null c 1 3; mknod -m 666 /dev/urandom c 1 9
+		$1; exec \"\$@\"" - "${@:2}" </dev/null >out 2>err || status=$?
+}
+
+# kvm_is COMMAND WORDS: what kvick says to an ordinary user where that makes /dev/kvm.
+kvm_is() {
+	in_namespace "$1" setpriv --reuid=65534 --regid=65534 --clear-groups \
+		./kvick boot "${base[@]}" --kernel hello
+	status_is 125
+	says "kvick: /dev/kvm$2"
+}
+
+test_no_kvm() {
+	prepare_for_others
+	kvm_is true ' cannot be opened: No such file or directory'
+	kvm_is 'mknod -m 600 /dev/kvm c 10 232' ' may not be opened by this user'
+	kvm_is 'echo >/dev/kvm; chmod 666 /dev/kvm' ': not a KVM device'
+	kvm_is 'mknod -m 666 /dev/kvm c 1 5' ': not a KVM device'
+}
+
+# On a host like that, nothing is started unless that is asked for.
+test_software_kvm() {
+	kvick doctor --json
+	! grep -q '"can_run_stock_guests": true' out || skip 'host: its KVM is hardware'
+	kvick boot --kernel "$guests/hello"
+	status_is 125
+	says 'kvick: the KVM of this host is software, which cannot run stock guests'
+	[ "$(wc -l <err)" = 2 ] || fail 'not two lines'
+}
