@@ -214,11 +214,12 @@ static void time_is_up(void *arg)
 {
 	struct vm *vm = arg;
 	char where[128] = "";
+	bool dead = machine_is_dead(vm->machine, where, sizeof(where));
 
 	vm->timed_out = true;
-	if (machine_is_dead(vm->machine, where, sizeof(where)))
-		snprintf(vm->timeout_text, sizeof(vm->timeout_text),
-			": every processor halts with interrupts off, %s", where);
+	snprintf(vm->timeout_text, sizeof(vm->timeout_text), ": %s%s",
+		dead ? "every processor halts with interrupts off, " : "the first processor is at ",
+		where);
 	loop_stop(vm->loop);
 }
 
