@@ -24,6 +24,11 @@ static const struct {
 	{ALWAYS, "pci=off"},
 	/* Grace periods while booting are waited for, and there is nothing yet to disturb. */
 	{ALWAYS, "rcupdate.rcu_expedited=1"},
+	/*
+	 * No device here needs a bounce buffer. A guest with memory above 4 GiB would set 64 MiB
+	 * aside for them and touch it all.
+	 */
+	{ALWAYS, "swiotlb=noforce"},
 	{WITH_INIT, "rdinit=" CMDLINE_INIT},
 };
 
