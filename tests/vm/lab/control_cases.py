@@ -94,6 +94,13 @@ def streams(lab):
         listener.shutdown(socket.SHUT_RDWR)
 
 
+def check_jailed(pid):
+    """Every thread is behind a filter of system calls, with nothing asked for."""
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/status", encoding="utf-8") as f:
+            check("Seccomp:\t2\n" in f.read(), "a thread runs without a filter")
+
+
 def ticks(console):
     """Nothing comes for a while, though the guest's command writes ten times a second."""
     with console.changed:
@@ -110,6 +117,7 @@ def verbs(lab):
         console.expect("^ready")
         row = [vm for vm in json.loads(check_verb("ps", "--json")) if vm["name"] == "verbs"]
         check(len(row) == 1, "ps does not show it")
+        check_jailed(console.process.pid)
         check_verb("pause", "verbs")
         check('"paused"' in check_verb("status", "verbs"), "status does not say paused")
         check(verb("pause", "verbs").returncode == 125, "paused twice")

@@ -20,7 +20,7 @@ def add(how, says, waits=0):
 
 add("absent", "guest's init did not connect within", waits=1)
 add("silent", "guest's init connected and said nothing within", waits=3)
-add("dies", "Attempted to kill init")
+add("dies", "the guest ended before its command did: panic")
 add("garbage", "guest's init sent a frame of 2779096485 bytes")
 add("unknown", "guest's init sent a frame of unknown type 77")
 add("version", "version 2")
