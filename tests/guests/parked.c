@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: MIT
+// Writes to its memory no more, once it has said READY and left requests to the devices without a
+// word to them: whatever changes from then on, the monitor has written. Says DONE when that is.
+#include "tests/guests/vsock.h"
+
+#define SIZE 16u
+#define LENGTH 5000u /* more than a page, at an odd place */
+
+static struct virtio rng;
+static struct ring ring;
+
+static void say(char c)
+{
+	out8(PORT_COM1, (uint8_t)c);
+}
+
+void guest_main(void)
+{
+	uint8_t *data = alloc(SIZE * 8192ul, 4096);
+
+	virtio_find(&rng, VIRTIO_ID_RNG);
+	virtio_start(&rng, RING_INDIRECT | RING_EVENT);
+	virtio_queue(&rng, &ring, 0, SIZE);
+	virtio_live(&rng);
+	for (unsigned i = 0; i < SIZE; i++) {
+		ring_desc(&ring, i, data + i * 8192ul + 3000, LENGTH, VRING_DESC_F_WRITE);
+		ring_offer(&ring, i);
+	}
+	print("READY\n");
+	while (__atomic_load_n(&ring.used->idx, __ATOMIC_ACQUIRE) != SIZE)
+		relax();
+	say('D');
+	say('O');
+	say('N');
+	say('E');
+	say('\n');
+	for (;;)
+		relax();
+}

@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: MIT
+// Machines are saved, destroyed and loaded under a guest that uses every device; and whatever the
+// monitor writes to guest memory is known. test_machine FOLDER, where the guests are.
+#include "tests/unit/test.h"
+
+#include "base/log.h"
+#include "base/util.h"
+#include "tests/vm/life.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define CUTS 100u
+#define PAGE 4096u
+#define SKIP 77
+
+static const char *folder;
+
+static const char *guest(const char *name)
+{
+	static char path[512];
+
+	snprintf(path, sizeof(path), "%s/%s", folder, name);
+	return path;
+}
+
+/* Lines numbered from 0 with nothing left out, doubled or damaged; other words between them. */
+static void check_lines(const struct life *l)
+{
+	char want[32];
+	unsigned n = 0;
+	const char *at = l->text;
+
+	while ((at = strstr(at, "line "))) {
+		int len = snprintf(want, sizeof(want), "line %u\n", n++);
+
+		if (strncmp(at, want, (size_t)len))
+			fail_msg("%.20s where %s was due", at, want);
+		at += len;
+	}
+	assert_true(n > CUTS);
+}
+
+/* A number of nanoseconds between none and `ms` milliseconds. */
+static uint64_t any_time(unsigned ms)
+{
+	return (uint64_t)rand() % (ms * 1000000ull);
+}
+
+static void press_button(struct life *l, unsigned *presses)
+{
+	if (life_said(l, "pressed\n") < *presses)
+		return; /* two presses that the guest has not seen are one to it */
+	assert_int_equal(machine_power_button(l->machine), 0);
+	++*presses;
+}
+
+static void end_well(struct life *l, unsigned presses)
+{
+	life_await(l, "pressed\n", presses);
+	life_send_end(l);
+	life_await(l, "SUCCESS", 1);
+	while (!l->end)
+		life_run(l, 10000000);
+	assert_int_equal(l->end, END_POWEROFF);
+	assert_int_equal(life_said(l, "pressed\n"), presses);
+	check_lines(l);
+}
+
+static unsigned number_after(const struct life *l, const char *words)
+{
+	const char *at = strstr(l->text, words);
+
+	assert_non_null(at);
+	return (unsigned)strtoul(at + strlen(words), NULL, 10);
+}
+
+static void cut_often(uint32_t cpus, const char *cmdline)
+{
+	struct life l = {.kernel = guest("life"), .cmdline = cmdline, .cpus = cpus};
+	unsigned presses = 0;
+
+	srand(cpus);
+	life_init(&l);
+	for (unsigned i = 0; i < CUTS; i++) {
+		life_feed(&l);
+		life_begin(&l);
+		life_run(&l, any_time(20));
+		life_check(&l);
+		if (i % 3 == 0)
+			press_button(&l, &presses);
+		if (i % 2)
+			life_run(&l, any_time(5));
+		life_check(&l);
+		life_cut(&l);
+	}
+	life_begin(&l);
+	end_well(&l, presses);
+	assert_true(number_after(&l, "vsock resets ") > 0);
+	print_message("%s: %u alarms, %u vsock resets, %u connections\n", cmdline,
+		number_after(&l, "alarms "), number_after(&l, "vsock resets "), l.connections);
+	life_finish(&l);
+}
+
+static void one_processor(void **state)
+{
+	cut_often(1, "cpus=1");
+}
+
+static void two_processors(void **state)
+{
+	cut_often(2, "cpus=2");
+}
+
+/* The state of a machine that has not yet run is as good as any. */
+static void before_the_start(void **state)
+{
+	struct life l = {.kernel = guest("hello"), .cmdline = "greeting", .cpus = 2};
+
+	life_init(&l);
+	life_create(&l);
+	life_save(&l);
+	life_begin(&l);
+	life_await(&l, "SUCCESS", 1);
+	life_finish(&l);
+}
+
+/* ---- Dirty pages ---- */
+
+static bool is_marked(const uint64_t *bits, uint64_t page)
+{
+	return bits[page / 64] >> page % 64 & 1;
+}
+
+/* The guest writes nothing itself: what differs from `l->ram` must be marked. How much did. */
+static unsigned compare_pages(const struct life *l, const uint64_t *bits)
+{
+	static uint8_t now[PAGE];
+	unsigned changed = 0;
+
+	for (uint64_t page = 0; page < LIFE_MEMORY / PAGE; page++) {
+		assert_int_equal(mem_read(machine_mem(l->machine), page * PAGE, now, PAGE), 0);
+		if (!memcmp(now, l->ram + page * PAGE, PAGE))
+			continue;
+		changed++;
+		if (!is_marked(bits, page))
+			fail_msg("page 0x%llx was written unmarked",
+				(unsigned long long)(page * PAGE));
+	}
+	return changed;
+}
+
+static unsigned count_marked(const uint64_t *bits)
+{
+	unsigned n = 0;
+
+	for (uint64_t page = 0; page < LIFE_MEMORY / PAGE; page++)
+		n += is_marked(bits, page);
+	return n;
+}
+
+#define REQUESTS 16u /* as in tests/guests/parked.c: each in three pages at most, two at least */
+
+static void writes_are_marked(void **state)
+{
+	struct life l = {.kernel = guest("parked"), .cmdline = "", .cpus = 1};
+	struct mem *m;
+	uint64_t *bits;
+	unsigned changed;
+
+	life_init(&l);
+	life_begin(&l);
+	life_await(&l, "READY", 1);
+	assert_int_equal(machine_pause(l.machine), 0);
+	assert_int_equal(life_said(&l, "DONE"), 0);
+	m = machine_mem(l.machine);
+	assert_int_equal(mem_track_start(m), 0);
+	assert_int_equal(mem_read(m, 0, l.ram, LIFE_MEMORY), 0);
+	assert_int_equal(machine_resume(l.machine), 0); /* the devices look into their queues */
+	life_await(&l, "DONE", 1);
+	assert_int_equal(machine_pause(l.machine), 0);
+	bits = malloc(mem_bitmap_size(m, 0));
+	assert_non_null(bits);
+	mem_track_take(m, 0, bits);
+	changed = compare_pages(&l, bits);
+	assert_in_range(changed, 2 * REQUESTS + 1, 3 * REQUESTS + 2);
+	assert_in_range(count_marked(bits), changed, changed + 2);
+	free(bits);
+	life_finish(&l);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(before_the_start),
+		cmocka_unit_test(writes_are_marked),
+		cmocka_unit_test(one_processor),
+		cmocka_unit_test(two_processors),
+	};
+
+	if (argc != 2) {
+		fprintf(stderr, "usage: test_machine FOLDER\n");
+		return 2;
+	}
+	if (access("/dev/kvm", R_OK | W_OK))
+		return SKIP;
+	folder = argv[1];
+	signal(SIGPIPE, SIG_IGN);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
