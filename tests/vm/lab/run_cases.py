@@ -148,7 +148,7 @@ def stdout_bytes(lab):
 def slow_reader(lab):
     """The guest writes faster than it is read: 1 GiB in the long form."""
     if LONG:
-        return check_pattern(lab, 1 << 30, rate=64 * MIB)
+        return check_pattern(lab, 1 << 30, rate=4 * MIB)
     return check_pattern(lab, 24 * MIB, rate=3 * MIB)
 
 
