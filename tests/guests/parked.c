@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Writes to its memory no more, once it has said READY and left requests to the devices without a
-// word to them: whatever changes from then on, the monitor has written. Says DONE when that is.
+// Writes to its memory no more, once it has said READY: whatever changes from then on, the monitor
+// has written. Requests are in the ring by then, but its index, whose address is told, is for the
+// host to write. Says DONE when they have been served.
 #include "tests/guests/vsock.h"
 
 #define SIZE 16u
@@ -24,9 +25,11 @@ void guest_main(void)
 	virtio_live(&rng);
 	for (unsigned i = 0; i < SIZE; i++) {
 		ring_desc(&ring, i, data + i * 8192ul + 3000, LENGTH, VRING_DESC_F_WRITE);
-		ring_offer(&ring, i);
+		ring.avail->ring[i] = (uint16_t)i;
 	}
-	print("READY\n");
+	print("index ");
+	print_hex((uint64_t)&ring.avail->idx);
+	print("\nREADY\n");
 	while (__atomic_load_n(&ring.used->idx, __ATOMIC_ACQUIRE) != SIZE)
 		relax();
 	say('D');
