@@ -119,13 +119,12 @@ static void set_alarm(void)
 	rtc_set(0x0b, 0x26);
 }
 
+/* Between alarms the clock is left alone: whoever reads it makes it look at the time. */
 static void clock(void)
 {
 	static uint32_t seen;
 	static uint8_t memory;
 
-	CHECK_EQUAL(rtc_get(0x50), memory);
-	rtc_set(0x50, ++memory);
 	if (irq_count(VECTOR_RTC) == seen)
 		return;
 	seen = irq_count(VECTOR_RTC);
@@ -133,6 +132,8 @@ static void clock(void)
 	if (!(rtc_get(0x0c) & 0x20))
 		return;
 	alarms++;
+	CHECK_EQUAL(rtc_get(0x50), memory);
+	rtc_set(0x50, ++memory);
 	set_alarm();
 }
 

@@ -10,6 +10,15 @@
 static struct virtio rng;
 static struct ring ring;
 
+/* Its index on one page, all but the first of its entries on the next. */
+static void move_used_ring(void)
+{
+	ring.used = (void *)((char *)alloc(8192, 4096) + 4096 - 8);
+	virtio_set(&rng, VIRTIO_MMIO_QUEUE_READY, 0);
+	virtio_set(&rng, VIRTIO_MMIO_QUEUE_USED_LOW, (uint32_t)(uint64_t)ring.used);
+	virtio_set(&rng, VIRTIO_MMIO_QUEUE_READY, 1);
+}
+
 static void say(char c)
 {
 	out8(PORT_COM1, (uint8_t)c);
@@ -20,8 +29,9 @@ void guest_main(void)
 	uint8_t *data = alloc(SIZE * 8192ul, 4096);
 
 	virtio_find(&rng, VIRTIO_ID_RNG);
-	virtio_start(&rng, RING_INDIRECT | RING_EVENT);
+	virtio_start(&rng, RING_INDIRECT);
 	virtio_queue(&rng, &ring, 0, SIZE);
+	move_used_ring();
 	virtio_live(&rng);
 	for (unsigned i = 0; i < SIZE; i++) {
 		ring_desc(&ring, i, data + i * 8192ul + 3000, LENGTH, VRING_DESC_F_WRITE);
