@@ -204,6 +204,7 @@ def check_verb(*words):
 # ---- running the tests ----
 
 print_lock = threading.Lock()
+UNEXPLAINED = re.compile(r"triple-fault|stall|soft lockup")
 
 
 def say(text):
@@ -224,15 +225,16 @@ def try_once(lab, function):
 def attempt(lab, name, function):
     """Runs one test and says how it went. Returns whether it held.
 
-    The emulated processor of the lab has faults of its own, which end a guest or stall it once in hundreds of
-    boots: there a test that failed gets one more try, and its line says so and why.
+    A guest of the lab has ended in a triple fault, or stalled, without a cause that was found; the emulated
+    processor is known to do both to others. There, and for that only, a test gets one more try, and its
+    line says so: a line that says so often is a fault to be looked for.
     """
     start = time.monotonic()
     note, failure = try_once(lab, function)
-    if failure and "KVICK_LAB" in os.environ:
+    if failure and "KVICK_LAB" in os.environ and UNEXPLAINED.search(failure):
         first = failure
         note, failure = try_once(lab, function)
-        note = "; ".join(filter(None, [note, f"second try, the first: {first}"]))
+        note = "; ".join(filter(None, [note, f"SECOND TRY, the first: {first}"]))
     if failure:
         say(f"not ok {name} {failure}")
         return False
