@@ -265,10 +265,10 @@ def work_off(lab, todo):
     return len(failed)
 
 
-def run_all(lab, patterns):
+def run_all(lab, patterns, done):
     """The lonely ones first, in order; then the others, two at a time. Returns how many failed."""
-    chosen = [c for c in cases
-              if not patterns or any(fnmatch.fnmatch(c[0], p) for p in patterns)]
+    chosen = [c for c in cases if c[0] not in done
+              and (not patterns or any(fnmatch.fnmatch(c[0], p) for p in patterns))]
     failed = sum(not attempt(lab, name, function) for name, function, alone in chosen if alone)
     return failed + work_off(lab, [c for c in chosen if not c[2]])
 
