@@ -204,7 +204,6 @@ def check_verb(*words):
 # ---- running the tests ----
 
 print_lock = threading.Lock()
-GUEST_ENDED = re.compile(r"triple-fault|stall|soft lockup|ended|status|125")
 
 
 def say(text):
@@ -212,33 +211,16 @@ def say(text):
         print(text.replace("\n", " "), flush=True)
 
 
-def try_once(lab, function):
-    """A note, and why it failed or None."""
-    try:
-        return function(lab), None
-    except Failed as e:
-        return None, str(e)
-    except Exception as e:  # a fault of the test's own is a failure, and the others go on
-        return None, f"{type(e).__name__}: {e} (line {e.__traceback__.tb_next.tb_lineno})"
-
-
 def attempt(lab, name, function):
-    """Runs one test and says how it went. Returns whether it held.
-
-    In the lab a guest now and then ends early, mostly in a triple fault, at a place that is never the same; the
-    lab's own kernel has done so too, and why has not been found. There a test whose guest ended gets two more
-    tries, and its line says so with what was met: many such lines are a fault to be looked for.
-    """
+    """Runs one test and says how it went. Returns whether it held."""
     start = time.monotonic()
-    note, failure = try_once(lab, function)
-    for _ in range(2 if "KVICK_LAB" in os.environ else 0):
-        if not failure or not GUEST_ENDED.search(failure):
-            break
-        before = failure.replace("\n", " ")[:120]
-        note, failure = try_once(lab, function)
-        note = "; ".join(filter(None, [note, f"TRIED AGAIN after: {before}"]))
-    if failure:
-        say(f"not ok {name} {failure}")
+    try:
+        note = function(lab)
+    except Failed as e:
+        say(f"not ok {name} {e}")
+        return False
+    except Exception as e:  # a fault of the test's own is a failure, and the others go on
+        say(f"not ok {name} {type(e).__name__}: {e} (line {e.__traceback__.tb_next.tb_lineno})")
         return False
     say(f"ok {name} {time.monotonic() - start:.1f}" + (f" ({note})" if note else ""))
     return True
