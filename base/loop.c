@@ -9,9 +9,9 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/thread.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
@@ -292,17 +292,13 @@ static void *loop_thread(void *arg)
 
 int loop_spawn(struct loop *l, void (*enter)(void *arg), void *arg)
 {
-	sigset_t all, old;
 	int rc;
 
 	l->enter = enter;
 	l->enter_arg = arg;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
 	/* Calls made before the thread has come up wait for it. */
 	l->running = true;
-	rc = pthread_create(&l->thread, NULL, loop_thread, l);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	rc = thread_start(&l->thread, 0, loop_thread, l);
 	if (rc) {
 		l->running = false;
 		return failno(rc, "event loop %s: thread", l->name);

@@ -9,6 +9,7 @@
 #include "hw/vcpu.h"
 
 #include "base/log.h"
+#include "base/thread.h"
 #include "hw/bus.h"
 #include "hw/cpuid.h"
 #include "hw/kvm.h"
@@ -261,17 +262,12 @@ static void *vcpu_thread(void *arg)
 
 int vcpu_start(struct vcpu *v)
 {
-	sigset_t set, old;
 	int rc = install_kick();
 
 	if (rc)
 		return rc;
 	v->parked = false;
-	sigfillset(&set);
-	sigdelset(&set, KICK_SIGNAL);
-	pthread_sigmask(SIG_SETMASK, &set, &old);
-	rc = pthread_create(&v->thread, NULL, vcpu_thread, v);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	rc = thread_start(&v->thread, KICK_SIGNAL, vcpu_thread, v);
 	if (rc) {
 		v->parked = true;
 		return failno(rc, "thread for vCPU %u", v->cfg.id);

@@ -7,15 +7,14 @@
 // no end mark: a frame ends with its file. In a kernel the unpacked size follows, 32 bits, which
 // look like the beginning of one more block.
 #include "base/log.h"
+#include "base/thread.h"
 #include "base/util.h"
 #include "loader/unpack.h"
 
 #include <dlfcn.h>
 #include <errno.h>
 #include <lz4.h>
-#include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 
 #define BLOCK ((size_t)MIB(8))
 #define MAX_BLOCKS 128u
@@ -110,13 +109,9 @@ static void share_work(struct work *w)
 {
 	pthread_t thread[MAX_THREADS];
 	unsigned n = 0, want = helpers(w);
-	sigset_t all, old;
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	while (n < want && pthread_create(&thread[n], NULL, work, w) == 0)
+	while (n < want && thread_start(&thread[n], 0, work, w) == 0)
 		n++;
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	work(w);
 	while (n > 0)
 		pthread_join(thread[--n], NULL);
