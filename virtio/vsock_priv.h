@@ -94,7 +94,7 @@ struct vsock {
 	struct stream *table[VSOCK_BUCKETS];
 
 	/* RSTs for what is no stream, oldest first; more than these are dropped. */
-	struct refusal refusals[VSOCK_STREAMS_MAX];
+	struct refusal refusals[2 * VSOCK_QUEUE_SIZE];
 	unsigned refusal_first, refusal_count;
 };
 
