@@ -76,7 +76,9 @@ int kernel_open(const char *given, char **path)
 		return open_named("--kernel", given, path);
 	if (env && *env)
 		return open_named("KVICK_KERNEL", env, path);
-	fd = open_candidate(cache_path("kernels/default/vmlinuz"), path);
+	fd = open_candidate(cache_path("kernels/default/vmlinux"), path);
+	if (fd == -ENOENT)
+		fd = open_candidate(cache_path("kernels/default/vmlinuz"), path);
 	if (fd == -ENOENT)
 		fd = open_candidate(host_kernel_path(), path);
 	if (fd == -ENOENT)
