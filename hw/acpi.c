@@ -289,7 +289,6 @@ int acpi_build(struct mem *m, const struct acpi_config *cfg, uint64_t *rsdp_addr
 	int rc = acpi_tables(cfg, LAYOUT_ACPI, &buf, &len);
 
 	rc = rc ? rc : mem_write(m, LAYOUT_ACPI, buf, len);
-	rc = rc ? rc : pm_write_reset_vector(m);
 	if (!rc)
 		*rsdp_addr = LAYOUT_ACPI;
 	return rc;

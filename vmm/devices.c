@@ -217,7 +217,7 @@ int devices_describe(struct devices *d, uint32_t cpus, uint64_t *rsdp)
 		virtio[i] = (struct acpi_mmio){.base = d->slot[i].base,
 			.size = VIRTIO_MMIO_SIZE,
 			.gsi = d->slot[i].irq.gsi};
-	return acpi_build(d->mem, &acpi, rsdp);
+	return acpi_build(d->mem, &acpi, rsdp) ?: pm_write_reset_vector(d->mem);
 }
 
 static void enter_io(void *arg)

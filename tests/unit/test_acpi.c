@@ -8,6 +8,7 @@
 #include "hw/aml.h"
 #include "hw/layout.h"
 #include "hw/mem.h"
+#include "hw/pm.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -132,6 +133,7 @@ static void test_memory(void **state)
 
 	assert_int_equal(mem_create(&m, MIB(2), MEM_PRIVATE), 0);
 	assert_int_equal(acpi_build(m, &cfg, &rsdp), 0);
+	assert_int_equal(pm_write_reset_vector(m), 0);
 	assert_int_equal(rsdp, LAYOUT_ACPI);
 	assert_int_equal(mem_read(m, LAYOUT_ACPI, copy, sizeof(copy)), 0);
 	walk(copy, sizeof(copy));
