@@ -5,8 +5,8 @@
 
 #include <pthread.h>
 
-/* Runs fn(arg) on a new thread, which has every signal blocked but `signal` (0: every one). Returns 0 or a
- * positive errno; the caller knows what the thread was for. The thread is to be joined. */
+/* Runs fn(arg) on a new thread, which has every signal blocked but `signal` (0: every one). Returns
+ * 0 or a positive errno; the caller knows what the thread was for. The thread is to be joined. */
 int thread_start(pthread_t *thread, int signal, void *(*fn)(void *arg), void *arg);
 
 #endif

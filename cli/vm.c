@@ -233,7 +233,8 @@ void vm_arm_timeout(struct vm *vm, uint64_t ns)
 /* The machine's object with our members put in before its last brace. */
 static void write_stats(struct vm *vm)
 {
-	CLEANUP_FREE char *text = vm->machine && vm->stats_fd >= 0 ? machine_stats(vm->machine) : NULL;
+	CLEANUP_FREE char *text =
+		vm->machine && vm->stats_fd >= 0 ? machine_stats(vm->machine) : NULL;
 	char *end = text ? strrchr(text, '}') : NULL;
 
 	if (!end)

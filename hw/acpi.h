@@ -25,8 +25,8 @@ struct acpi_config {
 
 /*
  * Writes the tables into [LAYOUT_ACPI, LAYOUT_RESET_VECTOR), which the memory map must call
- * reserved, or ACPI's; *rsdp becomes the address of the first table. -ENOSPC where they do not fit, or
- * another -errno. Their readers expect code at the vector: see pm_write_reset_vector.
+ * reserved, or ACPI's; *rsdp becomes the address of the first table. -ENOSPC where they do not fit,
+ * or another -errno. Their readers expect code at the vector: see pm_write_reset_vector.
  */
 int acpi_build(struct mem *m, const struct acpi_config *cfg, uint64_t *rsdp);
 

@@ -26,7 +26,8 @@ struct mem {
 	int fd;
 };
 
-/* An anonymous reservation at a huge-page boundary: the guest's 2 MiB pages are to be the host's. */
+/* An anonymous reservation at a huge-page boundary: the guest's 2 MiB pages are to be the host's.
+ */
 static void *reserve_aligned(uint64_t size)
 {
 	uint64_t span = size + HUGE_PAGE;
@@ -57,8 +58,9 @@ static int map_region(struct mem *m, struct mem_region *r)
 		return -errno;
 	}
 	r->host = p;
-	/* All three are advice: where the kernel lacks one, nothing is lost but speed or memory. Of the lowest
-	 * 2 MiB a guest uses a few pages (ACPI, its trampoline), which is no reason to clear and keep them all. */
+	/* All three are advice: where the kernel lacks one, nothing is lost but speed or memory. Of
+	 * the lowest 2 MiB a guest uses a few pages (ACPI, its trampoline), which is no reason to
+	 * clear and keep them all. */
 	madvise(p, r->size, MADV_HUGEPAGE);
 	if (r->gpa == 0)
 		madvise(p, MIN(r->size, HUGE_PAGE), MADV_NOHUGEPAGE);

@@ -24,7 +24,8 @@ static const struct {
 	{ALWAYS, "pci=off"},
 	/* Grace periods while booting are waited for, and there is nothing yet to disturb. */
 	{ALWAYS, "rcupdate.rcu_expedited=1"},
-	/* The kernel's tests of its own ciphers, a fifth of a stock kernel's start. Under fips=1 they run. */
+	/* The kernel's tests of its own ciphers, a fifth of a stock kernel's start. Under fips=1
+	   they run. */
 	{ALWAYS, "cryptomgr.notests"},
 	/*
 	 * No device here needs a bounce buffer. A guest with memory above 4 GiB would set 64 MiB
