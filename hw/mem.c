@@ -58,12 +58,11 @@ static int map_region(struct mem *m, struct mem_region *r)
 		return -errno;
 	}
 	r->host = p;
-	/* All three are advice: where the kernel lacks one, nothing is lost but speed or memory. Of
-	 * the lowest 2 MiB a guest uses a few pages (ACPI, its trampoline), which is no reason to
-	 * clear and keep them all. */
+	/* Both are advice: where the kernel lacks the one or the other, nothing is lost but speed.
+	 * The lowest 2 MiB are no exception, though a monitor writes little there: with small pages
+	 * a Linux guest starts later.
+	 */
 	madvise(p, r->size, MADV_HUGEPAGE);
-	if (r->gpa == 0)
-		madvise(p, MIN(r->size, HUGE_PAGE), MADV_NOHUGEPAGE);
 	madvise(p, r->size, MADV_DONTDUMP);
 	return 0;
 }
