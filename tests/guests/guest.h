@@ -107,6 +107,20 @@ void print_hex(uint64_t v);
 /* After whatever a guest has done to the port. */
 void serial_init(void);
 
+/* ---- The clock: a register of it ---- */
+
+static inline uint8_t rtc_get(uint8_t reg)
+{
+	out8(PORT_RTC, reg);
+	return in8(PORT_RTC + 1);
+}
+
+static inline void rtc_set(uint8_t reg, uint8_t v)
+{
+	out8(PORT_RTC, reg);
+	out8(PORT_RTC + 1, v);
+}
+
 /* ---- The end ---- */
 
 _Noreturn void power_off(void);

@@ -11,18 +11,6 @@ static void await(unsigned vector, uint32_t count)
 		relax();
 }
 
-static uint8_t rtc_get(uint8_t reg)
-{
-	out8(PORT_RTC, reg);
-	return in8(PORT_RTC + 1);
-}
-
-static void rtc_set(uint8_t reg, uint8_t v)
-{
-	out8(PORT_RTC, reg);
-	out8(PORT_RTC + 1, v);
-}
-
 /* "Transmitter empty": once when it is enabled, once after each byte, and reading IIR takes it. */
 static void com1(void)
 {

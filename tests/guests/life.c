@@ -94,18 +94,6 @@ static void transmitter(void)
 
 /* ---- Clock ---- */
 
-static uint8_t rtc_get(uint8_t reg)
-{
-	out8(PORT_RTC, reg);
-	return in8(PORT_RTC + 1);
-}
-
-static void rtc_set(uint8_t reg, uint8_t v)
-{
-	out8(PORT_RTC, reg);
-	out8(PORT_RTC + 1, v);
-}
-
 static unsigned alarms;
 
 /* Binary, and an alarm in the next second but one; its interrupt may only be late. */

@@ -6,18 +6,6 @@
 #define RESETS 30u
 #define NVRAM 0x40u
 
-static uint8_t nvram_get(void)
-{
-	out8(PORT_RTC, NVRAM);
-	return in8(PORT_RTC + 1);
-}
-
-static void nvram_set(uint8_t v)
-{
-	out8(PORT_RTC, NVRAM);
-	out8(PORT_RTC + 1, v);
-}
-
 static void check_memory(void)
 {
 	uint64_t *word = (uint64_t *)MIB(8);
@@ -70,7 +58,7 @@ static void reset(unsigned n)
 
 void guest_main(void)
 {
-	uint8_t n = nvram_get();
+	uint8_t n = rtc_get(NVRAM);
 
 	check_memory();
 	check_virtio(VIRTIO_ID_RNG);
@@ -78,7 +66,7 @@ void guest_main(void)
 	CHECK_EQUAL(in8(PORT_COM1 + 3), 0); /* the line control that serial_init changes */
 	CHECK_EQUAL(mmio_read(LAYOUT_LAPIC + 0xf0) & 0x100, 0);
 	if (n >= RESETS) {
-		nvram_set(0);
+		rtc_set(NVRAM, 0);
 		print("resets: ");
 		print_number(n);
 		return;
@@ -86,6 +74,6 @@ void guest_main(void)
 	irq_init();
 	serial_init();
 	use_virtio();
-	nvram_set((uint8_t)(n + 1));
+	rtc_set(NVRAM, (uint8_t)(n + 1));
 	reset(n);
 }
