@@ -1,7 +1,7 @@
-/* SPDX-License-Identifier: MIT */
-/* Starting threads: small stacks, and no signal but the one that is asked for. */
-#ifndef KVICK_BASE_THREAD_H
-#define KVICK_BASE_THREAD_H
+// SPDX-License-Identifier: MIT
+// Starting threads: small stacks, and no signal but the one that is asked for.
+#ifndef BASE_THREAD_H
+#define BASE_THREAD_H
 
 #include <pthread.h>
 

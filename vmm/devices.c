@@ -212,12 +212,14 @@ int devices_describe(struct devices *d, uint32_t cpus, uint64_t *rsdp)
 	struct acpi_mmio virtio[LAYOUT_VIRTIO_MMIO_MAX];
 	const struct acpi_config acpi = {
 		.cpus = cpus, .serial = d->serial, .mmio = virtio, .mmio_count = d->slots};
+	int rc;
 
 	for (unsigned i = 0; i < d->slots; i++)
 		virtio[i] = (struct acpi_mmio){.base = d->slot[i].base,
 			.size = VIRTIO_MMIO_SIZE,
 			.gsi = d->slot[i].irq.gsi};
-	return acpi_build(d->mem, &acpi, rsdp) ?: pm_write_reset_vector(d->mem);
+	rc = acpi_build(d->mem, &acpi, rsdp);
+	return rc ? rc : pm_write_reset_vector(d->mem);
 }
 
 static void enter_io(void *arg)
