@@ -3,6 +3,7 @@
 #include "cli/kernel.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/util.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -112,7 +113,7 @@ int root_open(const char *given, char **path)
 
 int helper_open(const char *name)
 {
-	static const char *const places[] = {"guest", "../libexec/kvick"};
+	static const char *const places[] = {"guest", "loader/unpack", "../libexec/kvick"};
 	char exe[512], path[640];
 	ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
 	char *slash;
@@ -123,7 +124,7 @@ int helper_open(const char *name)
 	slash = strrchr(exe, '/');
 	if (slash)
 		*slash = '\0';
-	for (unsigned i = 0; i < 2; i++) {
+	for (unsigned i = 0; i < ARRAY_SIZE(places); i++) {
 		int fd;
 
 		snprintf(path, sizeof(path), "%s/%s/%s", exe, places[i], name);
@@ -133,5 +134,5 @@ int helper_open(const char *name)
 		if (errno != ENOENT && errno != ENOTDIR)
 			return failno(errno, "%s", path);
 	}
-	return fail(ENOENT, "%s: not found in %s/guest nor in %s/../libexec/kvick", name, exe, exe);
+	return fail(ENOENT, "%s: not found in %s/../libexec/kvick", name, exe);
 }

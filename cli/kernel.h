@@ -12,7 +12,7 @@ int kernel_open(const char *given, char **path);
 /* Opens the root directory: `given` (--rootfs), else the cached busybox root. As kernel_open. */
 int root_open(const char *given, char **path);
 
-/* Opens a helper of ours (guest/NAME in the build folder, libexec/kvick/NAME once installed). */
+/* Opens a helper of ours (in the build folder, libexec/kvick/NAME once installed). */
 int helper_open(const char *name);
 
 #endif

@@ -189,7 +189,8 @@ static int pack_root(struct run *r)
 {
 	struct initrd_root root = {.kernel_fd = r->vm.mc.kernel_fd,
 		.kernel_path = r->vm.kernel_path,
-		.modules = r->vm.cfg.modules};
+		.modules = r->vm.cfg.modules,
+		.unpacker = &r->vm.unpack.unpacker};
 
 	r->root_fd = root_open(r->vm.cfg.rootfs, &r->root_path);
 	if (r->root_fd < 0)

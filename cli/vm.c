@@ -3,6 +3,7 @@
 #include "cli/vm.h"
 #include "api/server.h"
 #include "base/fd.h"
+#include "base/jail.h"
 #include "base/log.h"
 #include "base/shed.h"
 #include "base/util.h"
@@ -10,7 +11,6 @@
 #include "cli/kernel.h"
 #include "vmm/cmdline.h"
 #include "vmm/host.h"
-#include "vmm/jail.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -115,6 +115,7 @@ static void describe(struct vm *vm)
 	mc->backing = (enum mem_backing)c->memory_backing;
 	mc->cpus = c->cpus;
 	mc->kernel_name = vm->kernel_path;
+	mc->unpacker = &vm->unpack.unpacker;
 	mc->cmdline = vm->cmdline;
 	mc->serial = c->console_kind != CONSOLE_OFF;
 	mc->serial_out = vm->console_fd;
@@ -161,6 +162,7 @@ int vm_open(struct vm *vm, void (*got)(void *arg, int signo), void *arg)
 {
 	int rc = loop_create(&vm->loop, "control");
 
+	unpack_helper_init(&vm->unpack, (enum jail_mode)vm->cfg.seccomp, helper_open);
 	if (!rc)
 		rc = signals_start(&vm->signals, vm->loop, got, arg);
 	if (!rc)
@@ -179,6 +181,10 @@ int vm_create(struct vm *vm)
 		return rc;
 	rc = machine_create(&vm->machine, vm->loop, mc);
 	mc->kvm_fd = mc->kernel_fd = mc->vsock_dir = mc->vsock_listen = -1;
+	if (mc->resettable)
+		unpack_helper_seal(&vm->unpack);
+	else
+		unpack_helper_finish(&vm->unpack);
 	if (rc < 0)
 		return rc;
 	vm->api.machine = vm->machine;
@@ -261,6 +267,7 @@ void vm_finish(struct vm *vm)
 	}
 	api_server_destroy(vm->server);
 	machine_destroy(vm->machine);
+	unpack_helper_finish(&vm->unpack);
 	close_config(&vm->mc);
 	rundir_remove(&vm->dir);
 	signals_finish(&vm->signals);

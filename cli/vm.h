@@ -9,6 +9,7 @@
 #include "vmm/config.h"
 #include "vmm/machine.h"
 #include "vmm/rundir.h"
+#include "vmm/unpack_helper.h"
 
 struct vm {
 	struct config cfg;
@@ -19,6 +20,7 @@ struct vm {
 	struct machine *machine;
 	struct api api;
 	struct api_server *server;
+	struct unpack_helper unpack;
 	char *kernel_path, *cmdline;
 	int console_fd; /* --console file:PATH; else -1 */
 	int stats_fd;   /* --stats; else -1 */

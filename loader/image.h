@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 struct mem;
+struct unpacker;
 
 /* What is said of addresses and sizes in messages. */
 typedef unsigned long long ull;
@@ -21,9 +22,9 @@ struct image {
 	 * them. */
 	const char *name;
 	int fd;
-	uint64_t size; /* of the file, bytes */
-	bool zeroed;   /* guest memory holds zeroes */
-	bool repeated; /* the library that unpacks it is to stay loaded */
+	uint64_t size;                   /* of the file, bytes */
+	bool zeroed;                     /* guest memory holds zeroes */
+	const struct unpacker *unpacker; /* NULL: what is packed unpacks itself */
 
 	/* Found out by loading it. */
 	struct boot_entry entry; /* .info is set by who writes the info */
@@ -54,8 +55,8 @@ int bzimage_load(struct image *img, struct mem *m);
 
 /*
  * Unpacks [off, off + len) of the file and loads the ELF kernel in it. -ENOTSUP where the packing
- * is unknown, or the host has no library for it, or there is something else inside: the guest can
- * unpack it itself.
+ * is unknown, or there is nothing to unpack it with, or there is something else inside: the guest
+ * can unpack it itself.
  */
 int payload_load(struct image *img, struct mem *m, uint64_t off, uint64_t len);
 

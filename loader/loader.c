@@ -23,7 +23,7 @@ static int open_image(struct image *img, const struct loader_config *cfg)
 		.name = cfg->kernel_name,
 		.fd = cfg->kernel_fd,
 		.zeroed = cfg->zeroed,
-		.repeated = cfg->repeated,
+		.unpacker = cfg->unpacker,
 		.cmdline_max = CMDLINE_DEFAULT,
 		.initrd_end_max = LAYOUT_HOLE_START,
 	};

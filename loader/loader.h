@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 struct mem;
+struct unpacker;
 
 /*
  * An initial ramdisk from wherever: a file (loader_initrd_from_fd) or a directory packed on the way
@@ -34,19 +35,15 @@ struct loader_config {
 	 * right, and touches every page of the kernel's bss.
 	 */
 	bool zeroed;
-	/*
-	 * There will be another call, from where nothing can be opened any more (a jail): what was
-	 * loaded to unpack the kernel stays loaded.
-	 */
-	bool repeated;
+	const struct unpacker *unpacker; /* NULL: a packed kernel unpacks itself */
 };
 
 /*
  * Loads an ELF kernel (PVH where it has the note, else the 64-bit entry) or a bzImage (the 64-bit
- * Linux boot protocol, its payload unpacked here where it can be) with its initrd, command line and
- * memory map, and says how the first vCPU enters it. What it uses of low memory is in hw/layout.h.
- * May be called again on the same memory. 0, or -errno with a message that names the file and what
- * is wrong.
+ * Linux boot protocol, its payload unpacked on the way where it can be) with its initrd, command
+ * line and memory map, and says how the first vCPU enters it. What it uses of low memory is in
+ * hw/layout.h. May be called again on the same memory. 0, or -errno with a message that names the
+ * file and what is wrong.
  */
 int loader_load(struct mem *m, const struct loader_config *cfg, struct boot_entry *out);
 

@@ -5,7 +5,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "loader/modules_dep.h"
-#include "loader/unpack.h"
+#include "loader/unpacker.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -27,6 +27,7 @@ struct modules {
 	char *dir;
 	char *version;
 	int fd;
+	const struct unpacker *unpacker;
 	struct module *v;
 	size_t count;
 };
@@ -206,6 +207,7 @@ int modules_resolve(struct modules **out, const struct modules_config *cfg)
 	if (!m)
 		return fail(ENOMEM, "no memory for a list of modules");
 	m->fd = -1;
+	m->unpacker = cfg->unpacker;
 	m->version = strdup(cfg->version);
 	rc = !m->version ? fail(ENOMEM, "no memory for a list of modules")
 	     : cfg->dir  ? find_named(m, cfg)
@@ -254,31 +256,6 @@ const char *modules_file(const struct modules *m, size_t i)
 	return m->v[i].file;
 }
 
-/* How much it makes is not always said, so it is tried with more and more room. */
-static int unpack_module(struct module *v, const struct unpack_format *f)
-{
-	void *library = unpack_load(f);
-	void *to = NULL;
-	ssize_t n = library ? -ENOSPC : -ENOTSUP;
-
-	for (size_t cap = v->size * 4; n == -ENOSPC && cap <= MODULE_MAX; cap *= 2) {
-		free(to);
-		to = malloc(cap);
-		n = to ? f->unpack(library, v->data, v->size, to, cap, UNPACK_ALL)
-		       : fail(ENOMEM, "no memory to unpack it");
-	}
-	if (library)
-		unpack_unload(library);
-	if (n < 0) {
-		free(to);
-		return n == -ENOSPC ? fail(EFBIG, "it unpacks to more than 64 MiB") : (int)n;
-	}
-	free(v->data);
-	v->data = to;
-	v->size = (size_t)n;
-	return 0;
-}
-
 static int check_vermagic(const struct modules *m, const struct module *v)
 {
 	static const char key[] = "\0vermagic=";
@@ -296,25 +273,49 @@ static int check_vermagic(const struct modules *m, const struct module *v)
 	return fail(EINVAL, "it was built for kernel %.*s, not for %s", (int)n, magic, m->version);
 }
 
+static int read_plain(struct module *v, int fd, size_t size)
+{
+	ssize_t n;
+
+	v->data = malloc(size);
+	n = v->data ? fd_pread_full(fd, v->data, size, 0) : -ENOMEM;
+	if (n < 0)
+		return failno((int)-n, "reading it");
+	v->size = (size_t)n;
+	return 0;
+}
+
+static int read_packed(struct module *v, int fd, size_t size, const struct unpacker *u)
+{
+	int64_t made = -ENOTSUP;
+	int rc;
+
+	if (u)
+		made = u->begin(u->arg, fd, 0, size, MODULE_MAX);
+	else
+		fail(ENOTSUP, "there is nothing to unpack it with");
+	if (made < 0)
+		return (int)made;
+	v->size = (size_t)made;
+	v->data = malloc(v->size);
+	rc = v->data ? u->read(u->arg, 0, v->data, v->size) : fail(ENOMEM, "no memory for it");
+	u->end(u->arg);
+	return rc;
+}
+
 static int read_module(const struct modules *m, struct module *v)
 {
 	int fd CLEANUP_FD = openat(m->fd, v->path, O_RDONLY | O_CLOEXEC);
-	const struct unpack_format *f;
+	const char *suffix = strrchr(v->path, '.');
 	struct stat st;
-	ssize_t n;
 
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return failno(errno, "opening it");
 	if (st.st_size == 0 || (uint64_t)st.st_size > MODULE_MAX)
 		return fail(EINVAL, "%llu bytes are no module", (unsigned long long)st.st_size);
-	v->size = (size_t)st.st_size;
-	v->data = malloc(v->size);
-	n = v->data ? fd_pread_full(fd, v->data, v->size, 0) : -ENOMEM;
-	if (n < 0)
-		return failno((int)-n, "reading it");
-	v->size = (size_t)n;
-	f = unpack_detect(v->data, v->size);
-	return f ? unpack_module(v, f) : 0;
+	if (suffix && strcmp(suffix, ".ko") == 0)
+		return read_plain(v, fd, (size_t)st.st_size);
+	return read_packed(v, fd, (size_t)st.st_size, m->unpacker);
 }
 
 int modules_read(struct modules *m, size_t i, const void **data, size_t *size)

@@ -7,6 +7,7 @@
 #include <stddef.h>
 
 struct modules;
+struct unpacker;
 
 struct module_want {
 	const char *name; /* "virtio_mmio"; '-' and '_' are the same */
@@ -21,6 +22,7 @@ struct modules_config {
 	const char *version;     /* loader_version's */
 	const struct module_want *want;
 	size_t nwant;
+	const struct unpacker *unpacker; /* of packed modules; NULL: they are refused */
 };
 
 /*

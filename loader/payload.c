@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// The packed kernel within a bzImage: unpacked here, and its segments put where they run.
+// The packed kernel within a bzImage: unpacked on the way, and its segments put where they run.
 //
 // The payload is an ELF file, packed, and then its unpacked size in 32 bits. Most of its segments
-// lie in memory as they lie in the file, moved by one distance, so it is unpacked right into guest
+// lie in memory as they lie in the file, moved by one distance, so it is read right into guest
 // memory at the least such distance, and the few segments that belong higher are moved up after.
 // That saves a buffer of the kernel's size and a copy of it. Moving up, last segment first, never
 // overwrites one that is still to be moved: each goes to an address at or above its own, and the
@@ -12,83 +12,63 @@
 #include "hw/mem.h"
 #include "loader/elf.h"
 #include "loader/image.h"
-#include "loader/unpack.h"
+#include "loader/unpacker.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 #define HEAD_SIZE 4096 /* of the ELF file: its header and program headers are there */
 
 struct payload {
-	const struct unpack_format *format;
-	void *library;
-	uint8_t *packed;
-	uint64_t packed_size; /* bytes; the last four are not packed data */
-	uint64_t size;        /* unpacked */
+	const struct unpacker *unpacker;
+	uint64_t size; /* unpacked, bytes */
 	struct elf_file elf;
-};
-
-struct head {
-	uint8_t bytes[HEAD_SIZE];
-	size_t len;
+	uint8_t head[HEAD_SIZE]; /* the beginning of it, which has been read already */
+	size_t head_len;
 };
 
 static int read_head(void *arg, uint64_t off, void *buf, size_t len)
 {
-	const struct head *h = arg;
+	const struct payload *p = arg;
 
-	if (!range_ok(off, len, h->len))
+	if (!range_ok(off, len, p->head_len))
 		return fail(EINVAL, "its program headers (e_phoff %llu) are not in the first 4 KiB",
 			(ull)off);
-	memcpy(buf, h->bytes + off, len);
+	memcpy(buf, p->head + off, len);
 	return 0;
 }
 
-/* -ENOTSUP where the guest had better do it itself. */
-static int open_payload(struct payload *p, const struct image *img, uint64_t off)
+/* Has it unpacked: bytes made, or -errno; -ENOTSUP where the guest had better do it itself. */
+static int64_t begin(struct payload *p, const struct image *img, uint64_t off, uint64_t len)
 {
-	uint8_t magic[8];
-	int rc = image_read(img, off, magic, sizeof(magic));
+	int64_t made = p->unpacker->begin(p->unpacker->arg, img->fd, off, len, p->size);
 
-	if (rc)
-		return rc;
-	p->format = unpack_detect(magic, sizeof(magic));
-	if (!p->format) {
-		log_info("kernel %s: packed in a way not known here; it unpacks itself", img->name);
-		return -ENOTSUP;
-	}
-	p->library = unpack_load(p->format);
-	if (!p->library) {
+	if (made == -ENOTSUP) {
 		log_warn("kernel %s: %s; it unpacks itself, which takes longer", img->name,
 			last_error());
 		return -ENOTSUP;
 	}
-	return 0;
-}
-
-static int read_packed(struct payload *p, const struct image *img, uint64_t off)
-{
-	p->packed = unpack_buffer(p->packed_size);
-	if (!p->packed)
-		return fail(ENOMEM, "no memory for its payload of %llu bytes", (ull)p->packed_size);
-	return image_read(img, off, p->packed, p->packed_size);
+	if (made == -ENOSPC)
+		return fail_context(
+			-EINVAL, "its end says that there are %llu bytes", (ull)p->size);
+	return made;
 }
 
 static int parse_head(struct payload *p)
 {
-	struct head h;
-	struct elf_source src = {.read = read_head, .arg = &h, .size = p->size};
-	ssize_t n = p->format->unpack(p->library, p->packed, p->packed_size, h.bytes,
-		MIN(sizeof(h.bytes), p->size), UNPACK_HEAD);
+	struct elf_source src = {.read = read_head, .arg = p, .size = p->size};
+	int rc;
 
-	if (n < 0)
-		return (int)n;
-	h.len = (size_t)n;
-	if (!elf_is(h.bytes, h.len))
+	p->head_len = MIN(sizeof(p->head), p->size);
+	rc = p->unpacker->read(p->unpacker->arg, 0, p->head, p->head_len);
+	if (rc)
+		return rc;
+	if (!elf_is(p->head, p->head_len))
 		return -ENOTSUP;
 	return elf_parse(&src, false, &p->elf);
 }
 
-static int check_size(const struct payload *p, const struct mem *m)
+static int check_segments(const struct payload *p, const struct mem *m)
 {
 	for (unsigned i = 0; i < p->elf.count; i++) {
 		const struct elf_segment *s = &p->elf.seg[i];
@@ -97,25 +77,15 @@ static int check_size(const struct payload *p, const struct mem *m)
 		if (rc)
 			return rc;
 	}
-	if (p->size > mem_size(m))
-		return fail(ENOMEM,
-			"it unpacks to %llu MiB (the size at its end), more than the "
-			"%llu MiB of memory",
-			(ull)(p->size >> 20), (ull)(mem_size(m) >> 20));
 	return 0;
 }
 
-static int unpack_all(const struct payload *p, void *to)
+/* All of the file. Its beginning is what was judged, whatever has become of it since. */
+static int read_file(const struct payload *p, char *to)
 {
-	ssize_t n =
-		p->format->unpack(p->library, p->packed, p->packed_size, to, p->size, UNPACK_ALL);
-
-	if (n == -ENOSPC)
-		return fail(EINVAL, "it unpacks to more than the %llu bytes that its end says",
-			(ull)p->size);
-	if (n >= 0 && (uint64_t)n != p->size)
-		return fail(EINVAL, "it unpacks to %zd bytes, its end says %llu", n, (ull)p->size);
-	return n < 0 ? (int)n : 0;
+	memcpy(to, p->head, p->head_len);
+	return p->unpacker->read(
+		p->unpacker->arg, p->head_len, to + p->head_len, p->size - p->head_len);
 }
 
 /* The address at which the file would have to lie so that each segment is in its place or below it;
@@ -145,10 +115,10 @@ static void clear_bss(const struct elf_segment *s, struct mem *m, uint64_t zero_
 		image_clear(m, start, end - start);
 }
 
-static int unpack_in_place(const struct payload *p, struct mem *m, uint64_t base, bool zeroed)
+static int read_in_place(const struct payload *p, struct mem *m, uint64_t base, bool zeroed)
 {
 	char *file = mem_get(m, base, p->size);
-	int rc = unpack_all(p, file);
+	int rc = read_file(p, file);
 
 	for (unsigned i = p->elf.count; !rc && i-- > 0;) {
 		const struct elf_segment *s = &p->elf.seg[i];
@@ -165,14 +135,14 @@ static int unpack_in_place(const struct payload *p, struct mem *m, uint64_t base
 	return rc;
 }
 
-static int unpack_and_copy(const struct payload *p, struct mem *m, bool zeroed)
+static int read_and_copy(const struct payload *p, struct mem *m, bool zeroed)
 {
-	char *file = unpack_buffer(p->size);
+	char *file = malloc(p->size);
 	int rc;
 
 	if (!file)
 		return fail(ENOMEM, "no memory to unpack %llu MiB", (ull)(p->size >> 20));
-	rc = unpack_all(p, file);
+	rc = read_file(p, file);
 	for (unsigned i = 0; !rc && i < p->elf.count; i++) {
 		const struct elf_segment *s = &p->elf.seg[i];
 
@@ -180,44 +150,72 @@ static int unpack_and_copy(const struct payload *p, struct mem *m, bool zeroed)
 		if (!zeroed)
 			clear_bss(s, m, UINT64_MAX);
 	}
-	unpack_buffer_free(file, p->size);
+	free(file);
 	return rc;
 }
 
-static int load(struct payload *p, struct image *img, struct mem *m, uint64_t off)
+/* The size that its end says: more than the guest's memory is never made. */
+static int read_size(struct payload *p, const struct image *img, const struct mem *m, uint64_t end)
 {
-	uint64_t base;
-	int rc = open_payload(p, img, off);
+	uint8_t size[4];
+	int rc = image_read(img, end - sizeof(size), size, sizeof(size));
 
-	if (!rc)
-		rc = read_packed(p, img, off);
 	if (rc)
 		return rc;
-	p->size = get_le32(p->packed + p->packed_size - 4);
-	rc = parse_head(p);
+	p->size = get_le32(size);
+	if (p->size > mem_size(m))
+		return fail(ENOMEM,
+			"it unpacks to %llu MiB (the size at its end), more than the %llu MiB of "
+			"memory",
+			(ull)(p->size >> 20), (ull)(mem_size(m) >> 20));
+	return p->size ? 0 : fail(EINVAL, "it unpacks to nothing (the size at its end)");
+}
+
+static int place(struct payload *p, struct mem *m, bool zeroed)
+{
+	uint64_t base;
+	int rc = parse_head(p);
+
 	if (!rc)
-		rc = check_size(p, m);
+		rc = check_segments(p, m);
 	if (rc)
 		return rc;
 	base = place_of_file(&p->elf);
 	if (base >= LAYOUT_HIGH_RAM && mem_get(m, base, p->size))
-		rc = unpack_in_place(p, m, base, img->zeroed);
+		return read_in_place(p, m, base, zeroed);
+	return read_and_copy(p, m, zeroed);
+}
+
+static int load(
+	struct payload *p, const struct image *img, struct mem *m, uint64_t off, uint64_t len)
+{
+	int64_t made;
+	int rc = read_size(p, img, m, off + len);
+
+	if (rc)
+		return rc;
+	made = begin(p, img, off, len);
+	if (made < 0)
+		return (int)made;
+	if ((uint64_t)made == p->size)
+		rc = place(p, m, img->zeroed);
 	else
-		rc = unpack_and_copy(p, m, img->zeroed);
+		rc = fail(EINVAL, "it unpacks to %lld bytes, its end says %llu", (long long)made,
+			(ull)p->size);
+	p->unpacker->end(p->unpacker->arg);
 	return rc;
 }
 
 int payload_load(struct image *img, struct mem *m, uint64_t off, uint64_t len)
 {
-	struct payload p = {.packed_size = len};
+	struct payload p = {.unpacker = img->unpacker};
 	int rc;
 
+	if (!p.unpacker)
+		return -ENOTSUP;
 	if (len < 8)
 		return fail(EINVAL, "its payload (payload_length) has only %llu bytes", (ull)len);
-	rc = load(&p, img, m, off);
-	unpack_buffer_free(p.packed, p.packed_size);
-	if (p.library && !img->repeated)
-		unpack_unload(p.library);
+	rc = load(&p, img, m, off, len);
 	if (rc)
 		return rc == -ENOTSUP ? rc : fail_context(rc, "payload");
 	img->entry = (struct boot_entry){.mode = BOOT_LONG64, .entry = p.elf.entry};

@@ -2,10 +2,10 @@
 // The table of everything that can be said about a machine, and what must hold between the values.
 #include "vmm/config.h"
 #include "base/fd.h"
+#include "base/jail.h"
 #include "base/log.h"
 #include "base/util.h"
 #include "hw/mem.h"
-#include "vmm/jail.h"
 #include "vmm/rundir.h"
 
 #include <errno.h>

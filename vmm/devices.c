@@ -2,6 +2,7 @@
 // The machine's devices, in creation order.
 #include "vmm/devices.h"
 
+#include "base/jail.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/stream.h"
@@ -15,7 +16,6 @@
 #include "virtio/mmio.h"
 #include "virtio/rng.h"
 #include "virtio/vsock.h"
-#include "vmm/jail.h"
 
 #include <errno.h>
 #include <unistd.h>

@@ -53,6 +53,7 @@ static int resolve(struct initrd *i, const struct initrd_root *r)
 		.version = version,
 		.want = wanted,
 		.nwant = ARRAY_SIZE(wanted),
+		.unpacker = r->unpacker,
 	};
 	int rc = loader_version(r->kernel_fd, r->kernel_path, version, sizeof(version));
 

@@ -20,6 +20,7 @@ struct initrd_root {
 	int kernel_fd;
 	const char *kernel_path; /* modules are searched beside it, and it is named in messages */
 	const char *modules;     /* the directory of modules the user named; NULL: search */
+	const struct unpacker *unpacker; /* of packed modules; NULL: they are refused */
 };
 
 /* A root directory, with init and the modules that this kernel needs in /.kvick. 0 or -errno. */

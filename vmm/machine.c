@@ -239,7 +239,7 @@ static int load_guest(struct machine *m)
 		.initrd = m->cfg.initrd,
 		.cmdline = m->cfg.cmdline,
 		.zeroed = true,
-		.repeated = m->cfg.resettable,
+		.unpacker = m->cfg.unpacker,
 	};
 	struct boot_entry entry;
 	int rc = devices_describe(&m->devices, m->cpus, &loader.rsdp);

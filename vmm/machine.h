@@ -3,8 +3,8 @@
 #ifndef VMM_MACHINE_H
 #define VMM_MACHINE_H
 
+#include "base/jail.h"
 #include "hw/mem.h"
-#include "vmm/jail.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -14,6 +14,7 @@ struct loader_initrd;
 struct machine;
 struct stream_in;
 struct stream_out;
+struct unpacker;
 
 /*
  * The life of a machine. Every change is made on the control loop's thread.
@@ -60,6 +61,7 @@ struct machine_config {
 
 	int kernel_fd;
 	const char *kernel_name;
+	const struct unpacker *unpacker; /* borrowed; of a packed kernel; NULL: it unpacks itself */
 	const struct loader_initrd
 		*initrd; /* NULL: none; if resettable, borrowed as long as the machine */
 	const char *cmdline;

@@ -5,6 +5,7 @@
 #include "hw/layout.h"
 #include "hw/mem.h"
 #include "loader/loader.h"
+#include "tests/unit/unpack_here.h"
 
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -38,7 +39,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		.initrd = &rd,
 		.cmdline = "a",
 		.zeroed = size & 1,
-		.repeated = true, /* loading a library takes longer than all the rest */
+		.unpacker = unpacker_here(),
 	};
 	struct boot_entry e;
 	char version[65];

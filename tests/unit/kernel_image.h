@@ -10,6 +10,7 @@
 #include "hw/layout.h"
 #include "hw/mem.h"
 #include "loader/loader.h"
+#include "tests/unit/unpack_here.h"
 
 #include <elf.h>
 #include <errno.h>
@@ -116,8 +117,11 @@ static inline int test_fd(const struct blob *b)
 static inline int test_load(struct mem *m, const struct blob *b, struct boot_entry *out)
 {
 	int fd CLEANUP_FD = test_fd(b);
-	struct loader_config cfg = {
-		.kernel_fd = fd, .kernel_name = "test.img", .cmdline = "quiet", .rsdp = 0xe0000};
+	struct loader_config cfg = {.kernel_fd = fd,
+		.kernel_name = "test.img",
+		.cmdline = "quiet",
+		.rsdp = 0xe0000,
+		.unpacker = unpacker_here()};
 
 	return loader_load(m, &cfg, out);
 }
@@ -137,7 +141,8 @@ static inline void test_refused(struct mem *m, const struct blob *b, const char 
 /* Whatever becomes of it: it loads, or an error names the file. */
 static inline void test_harmless(struct mem *m, int fd)
 {
-	struct loader_config cfg = {.kernel_fd = fd, .kernel_name = "test.img"};
+	struct loader_config cfg = {
+		.kernel_fd = fd, .kernel_name = "test.img", .unpacker = unpacker_here()};
 	struct boot_entry e = {0};
 	int rc = loader_load(m, &cfg, &e);
 

@@ -31,6 +31,7 @@ static struct mem *mem;
 
 static int setup(void **state)
 {
+	log_set_level(LOG_LEVEL_ERROR);
 	return mem_create(&mem, MIB(32), MEM_PRIVATE);
 }
 
@@ -158,7 +159,10 @@ static void check_unpacked(const struct test_segment *s, unsigned n, pack_fn *pa
 	struct blob kernel = test_elf(s, n, s[n - 1].off + s[n - 1].filesz + MIB(1));
 	struct blob b = test_bzimage(&kernel, pack);
 	int fd CLEANUP_FD = test_fd(&b);
-	struct loader_config cfg = {.kernel_fd = fd, .kernel_name = "test.img", .zeroed = zeroed};
+	struct loader_config cfg = {.kernel_fd = fd,
+		.kernel_name = "test.img",
+		.zeroed = zeroed,
+		.unpacker = unpacker_here()};
 	struct boot_params bp;
 	struct boot_entry e;
 	struct mem *m;
@@ -309,7 +313,10 @@ static void check_broken(pack_fn *pack)
 	put_le32(payload + len - 4, 0x4fff);
 	test_refused(mem, &b, "payload: ");
 	put_le32(payload + len - 4, 0x4000);
-	test_refused(mem, &b, "payload: truncated: segment 1");
+	test_refused(mem, &b,
+		pack == pack_lz4 ? "payload: broken lz4 data in block 1 of 1"
+				 : "payload: its end says that there are 16384 bytes: it unpacks "
+				   "to more");
 	put_le32(payload + len - 4, UINT32_MAX);
 	test_refused(mem, &b, "payload: it unpacks to 4095 MiB");
 	put_le32(payload + len - 4, 0x5000);
@@ -385,7 +392,8 @@ static void test_initrd_limits(void **state)
 {
 	struct blob b = tiny_bzimage(pack_lz4);
 	struct loader_initrd rd = {.name = "rd", .size = MIB(3), .fill = fill_nothing};
-	struct loader_config cfg = {.kernel_name = "k", .initrd = &rd, .cmdline = "12345"};
+	struct loader_config cfg = {
+		.kernel_name = "k", .initrd = &rd, .cmdline = "12345", .unpacker = unpacker_here()};
 	struct boot_params bp;
 	struct boot_entry e;
 	struct mem *m;

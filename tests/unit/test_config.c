@@ -3,12 +3,12 @@
 // line.
 #include "tests/unit/test.h"
 
+#include "base/jail.h"
 #include "base/log.h"
 #include "base/util.h"
 #include "hw/mem.h"
 #include "vmm/cmdline.h"
 #include "vmm/config.h"
-#include "vmm/jail.h"
 
 #include <errno.h>
 #include <stdio.h>

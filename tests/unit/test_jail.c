@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The jail: each role may do its work, and is killed for anything else.
+#include "base/jail.h"
 #include "tests/unit/test.h"
-#include "vmm/jail.h"
 
 #include "base/util.h"
 

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "loader/modules.h"
+#include "tests/unit/unpack_here.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -74,8 +75,11 @@ static const char *at(const char *sub)
 static int resolve(struct modules **m, const char *dir, const char *kernel, const char *const *want)
 {
 	struct module_want w[8] = {0};
-	struct modules_config cfg = {
-		.dir = dir, .kernel_path = kernel, .version = VERSION, .want = w};
+	struct modules_config cfg = {.dir = dir,
+		.kernel_path = kernel,
+		.version = VERSION,
+		.want = w,
+		.unpacker = unpacker_here()};
 
 	while (want[cfg.nwant]) {
 		w[cfg.nwant].optional = want[cfg.nwant][0] == '?';

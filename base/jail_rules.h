@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
-// Which system calls each kind of thread makes once the guest runs, and why.
+// Which system calls each kind of thread makes once the guest runs, and a helper always, and why.
 //
 // RULE(roles, call, reason) allows a call whatever its arguments. RULE_ARG(roles, call, arg, mask,
 // value, reason) allows it where (argument & mask) == value; several rows for one call are
-// alternatives. Read by vmm/jail_gen.c at build time, which turns them into a BPF program a role.
+// alternatives. Read by base/jail_gen.c at build time, which turns them into a BPF program a role.
 // What is not here is refused: no file is opened by name, no program is run, no memory is made
 // executable, no socket is made but of the UNIX kind, no process is traced or signalled but this
 // one.
@@ -12,29 +12,30 @@
 #define I ROLE(JAIL_IO)
 #define C ROLE(JAIL_CONTROL)
 #define ALL (V | I | C)
+#define U ROLE(JAIL_UNPACK)
 #define WHOLE UINT32_MAX
 
 /* Threads: waiting for each other, ending. */
-RULE(ALL, futex, "mutexes, conditions, joins")
-RULE(ALL, rt_sigreturn, "return from the signal that interrupts KVM_RUN")
-RULE(ALL, rt_sigprocmask, "glibc blocks signals while a thread starts, ends or is signalled")
-RULE(ALL, restart_syscall, "a wait that a stop and continue has interrupted")
-RULE(ALL, exit, "a thread ends")
-RULE(ALL, exit_group, "the process ends; glibc aborts on a damaged heap")
-RULE(ALL, getpid, "pthread_kill, abort")
-RULE(ALL, gettid, "pthread_kill, abort")
-RULE(ALL, tgkill, "interrupts another thread's KVM_RUN")
-RULE(ALL, sched_yield, "glibc's lock elision and thread exit")
-RULE(ALL, rseq, "glibc unregisters a thread that ends")
-RULE(ALL, set_robust_list, "as above")
+RULE(ALL | U, futex, "mutexes, conditions, joins")
+RULE(ALL | U, rt_sigreturn, "return from the signal that interrupts KVM_RUN")
+RULE(ALL | U, rt_sigprocmask, "glibc blocks signals while a thread starts, ends or is signalled")
+RULE(ALL | U, restart_syscall, "a wait that a stop and continue has interrupted")
+RULE(ALL | U, exit, "a thread ends")
+RULE(ALL | U, exit_group, "the process ends; glibc aborts on a damaged heap")
+RULE(ALL | U, getpid, "pthread_kill, abort")
+RULE(ALL | U, gettid, "pthread_kill, abort")
+RULE(ALL | U, tgkill, "interrupts another thread's KVM_RUN")
+RULE(ALL | U, sched_yield, "glibc's lock elision and thread exit")
+RULE(ALL | U, rseq, "glibc unregisters a thread that ends")
+RULE(ALL | U, set_robust_list, "as above")
 
 /* Memory of the monitor's own. */
-RULE(ALL, brk, "malloc")
-RULE(ALL, munmap, "free")
-RULE(ALL, madvise, "free; a reset gives guest memory back to the host")
-RULE(ALL, mremap, "realloc")
-RULE_ARG(ALL, mmap, 2, 4 /* PROT_EXEC */, 0, "malloc; never executable")
-RULE_ARG(ALL, mprotect, 2, 4, 0, "malloc grows an arena; never executable")
+RULE(ALL | U, brk, "malloc")
+RULE(ALL | U, munmap, "free")
+RULE(ALL | U, madvise, "free; a reset gives guest memory back to the host")
+RULE(ALL | U, mremap, "realloc")
+RULE_ARG(ALL | U, mmap, 2, 4 /* PROT_EXEC */, 0, "malloc; never executable")
+RULE_ARG(ALL | U, mprotect, 2, 4, 0, "malloc grows an arena; never executable")
 
 /* Time. */
 RULE(ALL, clock_gettime, "where the vDSO cannot tell the time by itself")
@@ -42,13 +43,13 @@ RULE(ALL, gettimeofday, "as above")
 RULE(ALL, clock_nanosleep, "the end of a run waits for a grace period of its own choosing")
 
 /* Descriptors that are open already. */
-RULE(ALL, read, "eventfds, signalfd, the console, streams")
-RULE(ALL, write, "eventfds, messages, the console, streams")
-RULE(ALL, close, "a stream, an interrupt line, a device")
+RULE(ALL | U, read, "eventfds, signalfd, the console, streams")
+RULE(ALL | U, write, "eventfds, messages, the console, streams")
+RULE(ALL | U, close, "a stream, an interrupt line, a device")
 RULE(V | C, timerfd_settime, "the console gathers bytes before it writes; alarms of the clock")
 RULE(I | C, readv, "streams")
 RULE(I | C, writev, "streams")
-RULE(I | C, pread64, "a kernel or initial ramdisk is read again when the machine starts over")
+RULE(I | C | U, pread64, "a kernel or initial ramdisk is read again when the machine starts over")
 RULE(I | C, preadv, "as above")
 RULE(I | C, lseek, "the size of an open file")
 RULE(I | C, fstat, "the kind and size of an open file")
@@ -61,7 +62,7 @@ RULE(I | C, epoll_wait, "the event loop")
 RULE(I | C, epoll_pwait, "the event loop")
 RULE(I | C, epoll_pwait2, "the event loop")
 RULE(I | C, eventfd2, "the doorbell of a stream or a device that comes later")
-RULE(I | C, getrandom, "virtio-rng; hash seeds")
+RULE(I | C | U, getrandom, "virtio-rng; seeds of hashes and of malloc")
 
 /* UNIX sockets: the guest's streams, control connections. */
 RULE_ARG(I | C, socket, 0, WHOLE, 1 /* AF_UNIX */, "a stream that the guest opens to the host")
@@ -69,7 +70,7 @@ RULE_ARG(I | C, socketpair, 0, WHOLE, 1, "as above")
 RULE(I, connect, "as above: only UNIX sockets exist here")
 RULE(I | C, accept4, "a stream or a control connection that the host opens")
 RULE(I | C, recvfrom, "streams")
-RULE(I | C, recvmsg, "streams")
+RULE(I | C | U, recvmsg, "streams; what is to be unpacked")
 RULE(I | C, sendto, "streams")
 RULE(I | C, sendmsg, "streams")
 RULE(I | C, shutdown, "one direction of a stream ends")
@@ -86,13 +87,13 @@ RULE(C, fallocate, "a reset gives shared guest memory back")
 RULE(C, fsync, "as above, kept")
 RULE(C, wait4, "a helper has ended")
 RULE(C, getdents64, "a directory tree is packed again when the machine starts over")
-RULE(C, rt_sigaction, "default action again before dying of a signal")
+RULE(C | U, rt_sigaction, "default action again before dying of a signal; the first thread")
 RULE(C, getuid, "the control socket compares users")
 RULE(C, geteuid, "as above")
 RULE(C, sysinfo, "the host's memory")
-RULE(C, sched_getaffinity, "how many threads unpack a kernel when the machine starts over")
+RULE(U, sched_getaffinity, "how many threads unpack a kernel")
 RULE(C, prctl, "the name of a thread that a device brings")
-RULE(C, clone3, "threads of devices that come later")
+RULE(C | U, clone3, "threads of devices that come later; threads that unpack")
 RULE_ARG(C, ioctl, 1, WHOLE, 0x5401 /* TCGETS */, "the terminal's mode")
 RULE_ARG(C, ioctl, 1, WHOLE, 0x5402 /* TCSETS */, "as above")
 RULE_ARG(C, ioctl, 1, WHOLE, 0x5403 /* TCSETSW */, "as above")
@@ -112,5 +113,6 @@ RULE_ARG(I | C, ioctl, 1, 0xff00, 0xae00, "pause, save, load, reset; interrupt l
 #undef V
 #undef I
 #undef C
+#undef U
 #undef ALL
 #undef WHOLE

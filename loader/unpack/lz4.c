@@ -9,9 +9,8 @@
 #include "base/log.h"
 #include "base/thread.h"
 #include "base/util.h"
-#include "loader/unpack.h"
+#include "loader/unpack/unpack.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <lz4.h>
 #include <sched.h>
@@ -19,9 +18,6 @@
 #define BLOCK ((size_t)MIB(8))
 #define MAX_BLOCKS 128u
 #define MAX_THREADS 4u
-
-typedef __typeof__(LZ4_decompress_safe) unpack_block_fn;
-typedef __typeof__(LZ4_decompress_safe_partial) unpack_head_fn;
 
 struct block {
 	const char *src;
@@ -31,7 +27,6 @@ struct block {
 };
 
 struct work {
-	unpack_block_fn *unpack;
 	struct block block[MAX_BLOCKS];
 	unsigned count;
 	unsigned next;   /* to be taken; atomic */
@@ -64,7 +59,7 @@ static int find_blocks(struct work *w, const char *src, size_t len, char *dst, s
 
 	while ((rc = next_block(src, len, &pos, &b)) > 0) {
 		if (w->count == MAX_BLOCKS || made >= cap)
-			return -ENOSPC;
+			return unpack_too_much(cap);
 		b.dst = dst + made;
 		b.cap = MIN(BLOCK, cap - made);
 		made += b.cap;
@@ -86,7 +81,7 @@ static void *work(void *arg)
 
 		if (i >= w->count)
 			return NULL;
-		made = w->unpack(b->src, b->dst, (int)b->size, (int)b->cap);
+		made = LZ4_decompress_safe(b->src, b->dst, (int)b->size, (int)b->cap);
 		if (made < 0 || (i + 1 < w->count && (size_t)made < BLOCK))
 			__atomic_store_n(&w->broken, i + 1, __ATOMIC_RELAXED);
 		else if (i + 1 == w->count)
@@ -117,34 +112,13 @@ static void share_work(struct work *w)
 		pthread_join(thread[--n], NULL);
 }
 
-static ssize_t unpack_head(void *library, const char *src, size_t len, void *dst, size_t cap)
+static ssize_t run(const void *src, size_t len, void *dst, size_t cap)
 {
-	unpack_head_fn *head = (unpack_head_fn *)dlsym(library, "LZ4_decompress_safe_partial");
-	size_t pos = unpack_lz4.magic_len;
-	struct block b = {0};
-	int rc = next_block(src, len, &pos, &b);
-
-	if (!head)
-		return fail(EINVAL, "liblz4 lacks a function");
-	if (rc > 0)
-		rc = head(b.src, dst, (int)b.size, (int)cap, (int)cap);
-	else if (rc == 0)
-		rc = -1;
-	return rc < 0 ? fail(EINVAL, "broken lz4 data in its first block") : rc;
-}
-
-static ssize_t run(
-	void *library, const void *src, size_t len, void *dst, size_t cap, enum unpack_mode mode)
-{
-	struct work w = {.unpack = (unpack_block_fn *)dlsym(library, "LZ4_decompress_safe")};
+	struct work w = {0};
 	int rc;
 
 	if (len < unpack_lz4.magic_len)
 		return fail(EINVAL, "broken lz4 data: %zu bytes", len);
-	if (mode == UNPACK_HEAD)
-		return unpack_head(library, src, len, dst, MIN(cap, BLOCK));
-	if (!w.unpack)
-		return fail(EINVAL, "liblz4 lacks a function");
 	rc = find_blocks(&w, src, len, dst, cap);
 	if (rc)
 		return rc;
@@ -157,8 +131,6 @@ static ssize_t run(
 
 const struct unpack_format unpack_lz4 = {
 	.name = "lz4",
-	.library = "liblz4.so.1",
-	.package = "liblz4-1",
 	.magic = {0x02, 0x21, 0x4c, 0x18},
 	.magic_len = 4,
 	.unpack = run,

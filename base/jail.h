@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
-// The jail: what each kind of thread may still ask of the kernel once the guest runs.
-#ifndef VMM_JAIL_H
-#define VMM_JAIL_H
+// The jail: what each kind of thread, and each helper, may still ask of the kernel.
+#ifndef BASE_JAIL_H
+#define BASE_JAIL_H
 
 enum jail_role {
 	JAIL_VCPU,    /* runs guest code, answers port and register accesses */
 	JAIL_IO,      /* owns queues and the descriptors behind them */
 	JAIL_CONTROL, /* signals, timers, console, control socket; pauses, saves, resets, ends */
+	JAIL_UNPACK,  /* the process that unpacks kernels and modules */
 	JAIL_ROLES,
 };
 
@@ -18,7 +19,7 @@ enum jail_mode {
 
 /*
  * Puts the calling thread behind the filter of its role, for good; threads that it makes afterwards
- * inherit it. The filters are made at build time from the table in vmm/jail_rules.h. 0 or -errno.
+ * inherit it. The filters are made at build time from the table in base/jail_rules.h. 0 or -errno.
  */
 /* Exit status of a process whose thread could not be put behind its filter. */
 #define EXIT_JAIL 125

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
-// Build-time tool: vmm/jail_rules.h -> BPF programs as C arrays on standard output.
+// Build-time tool: base/jail_rules.h -> BPF programs as C arrays on standard output.
 //
 // libseccomp makes the programs here, so that a VM's process neither loads it nor spends time on
 // it.
-#include "vmm/jail.h"
+#include "base/jail.h"
 
 #include <errno.h>
 #include <linux/filter.h>
@@ -29,7 +29,7 @@ struct rule {
 	{roles, SCMP_SYS(call), arg, mask, value, #call},
 
 static const struct rule rules[] = {
-#include "vmm/jail_rules.h"
+#include "base/jail_rules.h"
 };
 
 static void check(int rc, const char *what)
@@ -86,12 +86,14 @@ static void generate(enum jail_role role, uint32_t otherwise, const char *name)
 
 int main(void)
 {
-	printf("/* Made by jail_gen from vmm/jail_rules.h. */\n");
+	printf("/* Made by jail_gen from base/jail_rules.h. */\n");
 	generate(JAIL_VCPU, SCMP_ACT_KILL_PROCESS, "vcpu_kill");
 	generate(JAIL_IO, SCMP_ACT_KILL_PROCESS, "io_kill");
 	generate(JAIL_CONTROL, SCMP_ACT_KILL_PROCESS, "control_kill");
+	generate(JAIL_UNPACK, SCMP_ACT_KILL_PROCESS, "unpack_kill");
 	generate(JAIL_VCPU, SCMP_ACT_LOG, "vcpu_log");
 	generate(JAIL_IO, SCMP_ACT_LOG, "io_log");
 	generate(JAIL_CONTROL, SCMP_ACT_LOG, "control_log");
+	generate(JAIL_UNPACK, SCMP_ACT_LOG, "unpack_log");
 	return ferror(stdout) || fflush(stdout) ? 1 : 0;
 }

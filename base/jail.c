@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Puts a thread behind the filter that was made for it at build time.
-#include "vmm/jail.h"
+#include "base/jail.h"
 
 #include "base/log.h"
 
@@ -25,6 +25,7 @@ static const struct {
 	[JAIL_VCPU] = {PROGRAM(vcpu_kill), PROGRAM(vcpu_log)},
 	[JAIL_IO] = {PROGRAM(io_kill), PROGRAM(io_log)},
 	[JAIL_CONTROL] = {PROGRAM(control_kill), PROGRAM(control_log)},
+	[JAIL_UNPACK] = {PROGRAM(unpack_kill), PROGRAM(unpack_log)},
 };
 
 int jail_enter(enum jail_role role, enum jail_mode mode)
