@@ -3,6 +3,7 @@
 #ifndef BASE_FD_H
 #define BASE_FD_H
 
+#include <errno.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/types.h>
@@ -18,6 +19,18 @@ static inline void cleanup_free_(void *p)
 {
 	free(*(void **)p);
 }
+
+/* glibc has it; other C libraries do not. */
+#ifndef TEMP_FAILURE_RETRY
+#define TEMP_FAILURE_RETRY(call)                                                                   \
+	({                                                                                         \
+		__typeof__(call) result_;                                                          \
+		do                                                                                 \
+			result_ = (call);                                                          \
+		while (result_ == -1 && errno == EINTR);                                           \
+		result_;                                                                           \
+	})
+#endif
 
 #define CLEANUP_FD __attribute__((cleanup(cleanup_fd_)))
 #define CLEANUP_FREE __attribute__((cleanup(cleanup_free_)))

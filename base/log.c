@@ -80,12 +80,11 @@ int(fail)(int err, const char *fmt, ...)
 
 int(failno)(int err, const char *fmt, ...)
 {
-	char reason[64];
 	va_list ap;
 	int rc;
 
 	va_start(ap, fmt);
-	rc = vrecord(err, strerror_r(err, reason, sizeof(reason)), fmt, ap);
+	rc = vrecord(err, strerror(err), fmt, ap);
 	va_end(ap);
 	return rc;
 }

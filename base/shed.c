@@ -5,7 +5,9 @@
 #include "base/util.h"
 
 #include <link.h>
+#ifdef __GLIBC__
 #include <malloc.h>
+#endif
 #include <sys/mman.h>
 
 #define PAGE 4096u
@@ -27,6 +29,8 @@ static int shed_text(struct dl_phdr_info *info, size_t size, void *arg)
 
 void shed_startup_memory(void)
 {
-	malloc_trim(0);
+#ifdef __GLIBC__
+	malloc_trim(0); /* musl gives back what is freed */
+#endif
 	dl_iterate_phdr(shed_text, NULL);
 }

@@ -9,7 +9,7 @@
 int thread_start(pthread_t *thread, int signal, void *(*fn)(void *arg), void *arg)
 {
 	pthread_attr_t attr;
-	sigset_t blocked;
+	sigset_t blocked, old;
 	int rc = pthread_attr_init(&attr);
 
 	if (rc)
@@ -18,8 +18,9 @@ int thread_start(pthread_t *thread, int signal, void *(*fn)(void *arg), void *ar
 	if (signal)
 		sigdelset(&blocked, signal);
 	rc = pthread_attr_setstacksize(&attr, STACK_SIZE);
-	rc = rc ? rc : pthread_attr_setsigmask_np(&attr, &blocked);
+	pthread_sigmask(SIG_SETMASK, &blocked, &old); /* the thread inherits it */
 	rc = rc ? rc : pthread_create(thread, &attr, fn, arg);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	pthread_attr_destroy(&attr);
 	return rc;
 }

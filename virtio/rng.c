@@ -2,6 +2,7 @@
 // virtio-rng: entropy from the host's kernel (virtio 1.2, 5.4).
 #include "virtio/rng.h"
 
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/stream.h"
 #include "base/util.h"

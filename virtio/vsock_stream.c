@@ -2,6 +2,7 @@
 // virtio-vsock: one stream, between the guest's packets and the UNIX socket of the host's peer.
 #include "virtio/vsock_priv.h"
 
+#include "base/fd.h"
 #include "base/iov.h"
 #include "base/util.h"
 

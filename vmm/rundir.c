@@ -117,7 +117,7 @@ static int each_entry(int dir, int (*fn)(int dir, const char *name, void *arg), 
 	ssize_t n;
 
 	lseek(dir, 0, SEEK_SET);
-	while ((n = getdents64(dir, &buf, sizeof(buf))) > 0) {
+	while ((n = getdents64(dir, &buf.align, sizeof(buf))) > 0) {
 		for (ssize_t at = 0; at < n;) {
 			const struct dirent64 *e = (const void *)(buf.bytes + at);
 			int rc = is_dot(e->d_name) ? 0 : fn(dir, e->d_name, arg);

@@ -96,7 +96,7 @@ static int64_t begin(void *arg, int fd, uint64_t off, uint64_t len, uint64_t max
 {
 	struct unpack_helper *h = arg;
 	struct unpack_request r = {off, len, max};
-	struct unpack_reply reply;
+	struct unpack_reply reply = {0};
 	int rc = 0;
 
 	if (!h->pid)
