@@ -55,7 +55,8 @@ int vm_run(struct vm *vm);
  * never. */
 void vm_arm_timeout(struct vm *vm, uint64_t ns);
 
-/* Writes the statistics asked for, then undoes all of it in reverse order. */
+/* Writes the statistics asked for, stops the machine and takes its directory away. The process is
+ * to end then: what memory and descriptors it has goes with it. */
 void vm_finish(struct vm *vm);
 
 /* What the machine's end is as an exit status of boot, with a message where it is a failure. */

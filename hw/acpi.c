@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: MIT
 // The ACPI tables (ACPI 6.4, chapter 5).
 //
-// All of them are put one after the other into a buffer, at the places they will have in the guest,
-// and written once. A table is opened, filled and closed; closing sets its length and checksum. The
-// XSDT comes last, when everybody's address is known; the RSDP's place at the front is kept for it.
+// All of them are put one after the other where the guest finds them. A table is opened, filled and
+// closed; closing sets its length and checksum. The XSDT comes last, when everybody's address is
+// known; the RSDP's place at the front is kept for it.
 #include "hw/acpi.h"
 
-#include "base/fd.h"
 #include "base/log.h"
 #include "base/util.h"
 #include "hw/acpi_dsdt.h"
@@ -18,7 +17,6 @@
 
 #include <errno.h>
 
-#define TABLES_SIZE (LAYOUT_RESET_VECTOR - LAYOUT_ACPI)
 #define RSDP_SIZE 36u
 #define HEADER_SIZE 36u
 #define HEADER_LENGTH 4u
@@ -27,7 +25,7 @@
 
 /* FADT, 5.2.9: offsets and the values that go there. */
 #define FADT_SIZE 276u
-#define SLACK FADT_SIZE /* the largest piece that is written in place */
+#define TABLES_SIZE (ACPI_ROOM - FADT_SIZE)
 #define FADT_DSDT 40u
 #define FADT_CENTURY 108u
 #define FADT_BOOT_FLAGS 109u
@@ -65,7 +63,8 @@
 
 struct tables {
 	uint64_t base; /* the guest's address of buf */
-	uint8_t *buf;  /* TABLES_SIZE bytes of zeroes at first, then SLACK for what does not fit */
+	uint8_t *buf;  /* zeroes at first; after TABLES_SIZE bytes there is room for the largest
+			  piece  that is written in place, which goes there where it does not fit */
 	size_t len;
 	size_t open;   /* where the open table starts */
 	bool overflow; /* something did not fit */
@@ -262,34 +261,26 @@ static int build(struct tables *t, const struct acpi_config *cfg)
 	return 0;
 }
 
-int acpi_tables(const struct acpi_config *cfg, uint64_t base, uint8_t **buf, size_t *len)
+int acpi_tables(const struct acpi_config *cfg, uint64_t base, void *buf, size_t *len)
 {
-	struct tables t = {.base = base};
+	struct tables t = {.base = base, .buf = buf};
 	int rc = check_config(cfg);
 
-	if (rc)
-		return rc;
-	t.buf = calloc(1, TABLES_SIZE + SLACK);
-	if (!t.buf)
-		return fail(ENOMEM, "ACPI: out of memory");
-	rc = build(&t, cfg);
-	if (rc) {
-		free(t.buf);
-		return rc;
-	}
-	*buf = t.buf;
+	if (!rc)
+		rc = build(&t, cfg);
 	*len = t.len;
-	return 0;
+	return rc;
 }
 
 int acpi_build(struct mem *m, const struct acpi_config *cfg, uint64_t *rsdp_addr)
 {
-	CLEANUP_FREE uint8_t *buf = NULL;
+	void *buf = mem_get(m, LAYOUT_ACPI, ACPI_ROOM);
 	size_t len = 0;
-	int rc = acpi_tables(cfg, LAYOUT_ACPI, &buf, &len);
+	int rc = buf ? acpi_tables(cfg, LAYOUT_ACPI, buf, &len) : fail(EFAULT, "ACPI: no memory");
 
-	rc = rc ? rc : mem_write(m, LAYOUT_ACPI, buf, len);
-	if (!rc)
+	if (!rc) {
+		mem_dirty(m, LAYOUT_ACPI, len);
 		*rsdp_addr = LAYOUT_ACPI;
+	}
 	return rc;
 }

@@ -4,6 +4,8 @@
 #ifndef HW_ACPI_H
 #define HW_ACPI_H
 
+#include "hw/layout.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -23,15 +25,18 @@ struct acpi_config {
 	unsigned mmio_count; /* 36 at most */
 };
 
+#define ACPI_ROOM (LAYOUT_RESET_VECTOR - LAYOUT_ACPI) /* bytes */
+
 /*
- * Writes the tables into [LAYOUT_ACPI, LAYOUT_RESET_VECTOR), which the memory map must call
- * reserved, or ACPI's; *rsdp becomes the address of the first table. -ENOSPC where they do not fit,
- * or another -errno. Their readers expect code at the vector: see pm_write_reset_vector.
+ * Writes the tables into ACPI_ROOM bytes at LAYOUT_ACPI, which are zeroes as yet and which the
+ * memory map must call reserved, or ACPI's; *rsdp becomes the address of the first table. -ENOSPC
+ * where they do not fit, or another -errno. Their readers expect code at the vector: see
+ * pm_write_reset_vector.
  */
 int acpi_build(struct mem *m, const struct acpi_config *cfg, uint64_t *rsdp);
 
-/* The same bytes as they would stand at `base` (RSDP first), malloc'd: *buf is the caller's to
- * free. */
-int acpi_tables(const struct acpi_config *cfg, uint64_t base, uint8_t **buf, size_t *len);
+/* The same bytes as they would stand at `base` (RSDP first), in ACPI_ROOM bytes of zeroes at `buf`;
+ * *len of them are used. */
+int acpi_tables(const struct acpi_config *cfg, uint64_t base, void *buf, size_t *len);
 
 #endif

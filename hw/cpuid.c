@@ -186,7 +186,7 @@ void cpuid_build(struct kvm_cpuid2 *out, const struct kvm *kvm, uint32_t id, uin
 {
 	const struct vcpu_facts facts = {id, count, tsc_khz, kvm->tsc_deadline};
 
-	out->nent = kvm->cpuid->nent;
+	*out = (struct kvm_cpuid2){.nent = kvm->cpuid->nent};
 	memcpy(out->entries, kvm->cpuid->entries, out->nent * sizeof(out->entries[0]));
 	add_topology(out);
 	add_timing(out);

@@ -52,10 +52,11 @@ static int check_host(struct kvm *k)
 
 static int read_cpuid(struct kvm *k)
 {
-	k->cpuid = calloc(1, sizeof(*k->cpuid) + KVM_CPUID_MAX * sizeof(k->cpuid->entries[0]));
+	/* Not zeroed: few of the entries are used, and none of the pages of the others. */
+	k->cpuid = malloc(sizeof(*k->cpuid) + KVM_CPUID_MAX * sizeof(k->cpuid->entries[0]));
 	if (!k->cpuid)
 		return fail(ENOMEM, "no memory for CPUID");
-	k->cpuid->nent = KVM_CPUID_MAX;
+	*k->cpuid = (struct kvm_cpuid2){.nent = KVM_CPUID_MAX};
 	if (ioctl(k->dev, KVM_GET_SUPPORTED_CPUID, k->cpuid) < 0)
 		return failno(errno, "KVM_GET_SUPPORTED_CPUID");
 	return 0;

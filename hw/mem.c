@@ -59,8 +59,6 @@ static int map_region(struct mem *m, struct mem_region *r)
 	}
 	r->host = p;
 	/* Both are advice: where the kernel lacks the one or the other, nothing is lost but speed.
-	 * The lowest 2 MiB are no exception, though a monitor writes little there: with small pages
-	 * a Linux guest starts later.
 	 */
 	madvise(p, r->size, MADV_HUGEPAGE);
 	madvise(p, r->size, MADV_DONTDUMP);
@@ -132,6 +130,11 @@ int mem_create(struct mem **out, uint64_t size, enum mem_backing backing)
 	}
 	*out = m;
 	return 0;
+}
+
+void mem_use_small_pages(struct mem *m)
+{
+	madvise(m->region[0].host, MIN(HUGE_PAGE, m->region[0].size), MADV_NOHUGEPAGE);
 }
 
 void mem_destroy(struct mem *m)

@@ -32,6 +32,13 @@ struct mem_region {
 /* Reserves `size` bytes (page aligned, at least 1 MiB) of zeroed guest RAM. 0 or -errno. */
 int mem_create(struct mem **out, uint64_t size, enum mem_backing backing);
 
+/*
+ * Small pages for the lowest 2 MiB, where huge ones are the rule: for a guest that will use little
+ * of them, as the first write to a huge page clears all of it. Advice, to be given before that
+ * write.
+ */
+void mem_use_small_pages(struct mem *m);
+
 /* Unmaps it. The VM must be gone. NULL is fine. */
 void mem_destroy(struct mem *m);
 

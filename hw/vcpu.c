@@ -61,7 +61,7 @@ static int set_cpuid(struct vcpu *v)
 	int khz = ioctl(v->fd, KVM_GET_TSC_KHZ, 0);
 	int rc = 0;
 
-	c = calloc(1, sizeof(*c) + KVM_CPUID_MAX * sizeof(c->entries[0]));
+	c = malloc(sizeof(*c) + KVM_CPUID_MAX * sizeof(c->entries[0]));
 	if (!c)
 		return fail(ENOMEM, "no memory for CPUID");
 	cpuid_build(c, v->cfg.kvm, v->cfg.id, v->cfg.count, khz > 0 ? (uint32_t)khz : 0);

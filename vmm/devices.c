@@ -185,6 +185,12 @@ static void slot_finish(struct slot *s)
 	s->destroy(s->dev);
 }
 
+void devices_flush(struct devices *d)
+{
+	if (d->serial)
+		serial_flush(d->serial, CONSOLE_FLUSH_MS);
+}
+
 void devices_finish(struct devices *d)
 {
 	if (d->io)
@@ -197,8 +203,7 @@ void devices_finish(struct devices *d)
 	rtc_destroy(d->rtc);
 	i8042_destroy(d->i8042);
 	pit_destroy(d->pit);
-	if (d->serial)
-		serial_flush(d->serial, CONSOLE_FLUSH_MS);
+	devices_flush(d);
 	serial_destroy(d->serial);
 	irq_finish(&d->ged_irq, NULL);
 	irq_finish(&d->rtc_irq, NULL);
@@ -264,10 +269,9 @@ void devices_reset(struct devices *d)
 
 int devices_save(struct devices *d, struct stream_out *s)
 {
-	if (d->serial) {
-		serial_flush(d->serial, CONSOLE_FLUSH_MS);
+	devices_flush(d);
+	if (d->serial)
 		serial_save(d->serial, s);
-	}
 	pit_save(d->pit, s);
 	i8042_save(d->i8042, s);
 	rtc_save(d->rtc, s);

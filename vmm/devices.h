@@ -71,6 +71,9 @@ int devices_init(struct devices *d, const struct kvm *kvm, struct mem *mem, stru
 	const struct machine_config *cfg, const struct devices_host *host);
 void devices_finish(struct devices *d);
 
+/* Waits a little for the console to accept the last of its output. */
+void devices_flush(struct devices *d);
+
 /* Writes the ACPI tables that describe them to guest memory. 0 or -errno. */
 int devices_describe(struct devices *d, uint32_t cpus, uint64_t *rsdp);
 

@@ -95,6 +95,12 @@ int machine_create(struct machine **out, struct loop *control, const struct mach
 /* In reverse order of creation, from any state. NULL is fine. */
 void machine_destroy(struct machine *m);
 
+/*
+ * For a process that ends now, in place of machine_destroy: no guest code runs any more, and what
+ * the console has said is out. The kernel takes the rest apart with the process. NULL is fine.
+ */
+void machine_leave(struct machine *m);
+
 int machine_start(struct machine *m);
 int machine_pause(struct machine *m);
 int machine_resume(struct machine *m);

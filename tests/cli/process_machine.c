@@ -69,14 +69,20 @@ int machine_create(struct machine **out, struct loop *control, const struct mach
 	return 0;
 }
 
+void machine_leave(struct machine *m)
+{
+	if (m && m->guest > 0) {
+		kill(m->guest, SIGKILL);
+		waitpid(m->guest, NULL, 0);
+		m->guest = 0;
+	}
+}
+
 void machine_destroy(struct machine *m)
 {
 	if (!m)
 		return;
-	if (m->guest > 0) {
-		kill(m->guest, SIGKILL);
-		waitpid(m->guest, NULL, 0);
-	}
+	machine_leave(m);
 	loop_disarm(m->loop, &m->button);
 	close(m->cfg.kvm_fd);
 	close(m->cfg.kernel_fd);

@@ -24,6 +24,13 @@ static const struct acpi_mmio mmio[] = {
 static const struct acpi_config full = {
 	.cpus = 300, .serial = true, .mmio = mmio, .mmio_count = ARRAY_SIZE(mmio)};
 
+static uint8_t buf[ACPI_ROOM];
+
+static void *zeroed(void)
+{
+	return memset(buf, 0, sizeof(buf));
+}
+
 static uint8_t sum(const uint8_t *p, size_t len)
 {
 	uint8_t s = 0;
@@ -34,9 +41,9 @@ static uint8_t sum(const uint8_t *p, size_t len)
 }
 
 /* The table at the guest's address `at`, checked. */
-static const uint8_t *table(const uint8_t *buf, size_t len, uint64_t at, const char *sig)
+static const uint8_t *table(const uint8_t *all, size_t len, uint64_t at, const char *sig)
 {
-	const uint8_t *t = buf + (at - LAYOUT_ACPI);
+	const uint8_t *t = all + (at - LAYOUT_ACPI);
 
 	assert_true(at >= LAYOUT_ACPI && range_ok(at - LAYOUT_ACPI, 36, len));
 	assert_memory_equal(t, sig, 4);
@@ -49,20 +56,20 @@ struct found {
 	const uint8_t *fadt, *madt, *dsdt;
 };
 
-static struct found walk(const uint8_t *buf, size_t len)
+static struct found walk(const uint8_t *all, size_t len)
 {
 	const uint8_t *xsdt;
 	struct found f;
 
-	assert_memory_equal(buf, "RSD PTR ", 8);
-	assert_int_equal(sum(buf, 20), 0);
-	assert_int_equal(sum(buf, 36), 0);
-	assert_int_equal(buf[15], 2);
-	xsdt = table(buf, len, get_le64(buf + 24), "XSDT");
+	assert_memory_equal(all, "RSD PTR ", 8);
+	assert_int_equal(sum(all, 20), 0);
+	assert_int_equal(sum(all, 36), 0);
+	assert_int_equal(all[15], 2);
+	xsdt = table(all, len, get_le64(all + 24), "XSDT");
 	assert_int_equal(get_le32(xsdt + 4), 36 + 2 * 8);
-	f.fadt = table(buf, len, get_le64(xsdt + 36), "FACP");
-	f.madt = table(buf, len, get_le64(xsdt + 44), "APIC");
-	f.dsdt = table(buf, len, get_le64(f.fadt + 140), "DSDT");
+	f.fadt = table(all, len, get_le64(xsdt + 36), "FACP");
+	f.madt = table(all, len, get_le64(xsdt + 44), "APIC");
+	f.dsdt = table(all, len, get_le64(f.fadt + 140), "DSDT");
 	assert_int_equal(get_le32(f.fadt + 40), get_le64(f.fadt + 140));
 	return f;
 }
@@ -70,10 +77,9 @@ static struct found walk(const uint8_t *buf, size_t len)
 static void test_fadt(void **state)
 {
 	size_t len;
-	uint8_t *buf;
 	const uint8_t *f;
 
-	assert_int_equal(acpi_tables(&full, LAYOUT_ACPI, &buf, &len), 0);
+	assert_int_equal(acpi_tables(&full, LAYOUT_ACPI, zeroed(), &len), 0);
 	f = walk(buf, len).fadt;
 	assert_int_equal(get_le32(f + 4), 276);
 	assert_true(get_le32(f + 112) & 1u << 20);     /* hardware-reduced */
@@ -85,7 +91,6 @@ static void test_fadt(void **state)
 	assert_int_equal(f[128], 1);
 	assert_int_equal(get_le64(f + 248), PORT_SLEEP_CONTROL);
 	assert_int_equal(get_le64(f + 260), PORT_SLEEP_STATUS);
-	free(buf);
 }
 
 /* Each CPU once, in the form that its id wants, and the IOAPIC. */
@@ -94,9 +99,8 @@ static void test_madt(void **state)
 	const uint8_t *m, *e;
 	unsigned cpus = 0, ioapics = 0, nmis = 0;
 	size_t len;
-	uint8_t *buf;
 
-	assert_int_equal(acpi_tables(&full, LAYOUT_ACPI, &buf, &len), 0);
+	assert_int_equal(acpi_tables(&full, LAYOUT_ACPI, zeroed(), &len), 0);
 	m = walk(buf, len).madt;
 	assert_int_equal(get_le32(m + 36), LAYOUT_LAPIC);
 	for (e = m + 44; e < m + get_le32(m + 4); e += e[1]) {
@@ -121,7 +125,6 @@ static void test_madt(void **state)
 	assert_int_equal(cpus, 300);
 	assert_int_equal(ioapics, 1);
 	assert_int_equal(nmis, 2);
-	free(buf);
 }
 
 static void test_memory(void **state)
@@ -149,14 +152,13 @@ static void test_bad_config(void **state)
 {
 	struct acpi_mmio high = {.base = GIB(4), .size = 0x1000}, none = {.base = MIB(1)};
 	struct acpi_config cfg = {.cpus = 1, .mmio = &high, .mmio_count = 1};
-	uint8_t *buf;
 	size_t len;
 
-	assert_int_equal(acpi_tables(&cfg, LAYOUT_ACPI, &buf, &len), -EINVAL);
+	assert_int_equal(acpi_tables(&cfg, LAYOUT_ACPI, zeroed(), &len), -EINVAL);
 	cfg.mmio = &none;
-	assert_int_equal(acpi_tables(&cfg, LAYOUT_ACPI, &buf, &len), -EINVAL);
+	assert_int_equal(acpi_tables(&cfg, LAYOUT_ACPI, zeroed(), &len), -EINVAL);
 	cfg.mmio_count = 37;
-	assert_int_equal(acpi_tables(&cfg, LAYOUT_ACPI, &buf, &len), -EINVAL);
+	assert_int_equal(acpi_tables(&cfg, LAYOUT_ACPI, zeroed(), &len), -EINVAL);
 }
 
 /* Lengths at the edges of one, two and three bytes: each counts itself. */
@@ -251,7 +253,6 @@ static void with_tables(const struct acpi_config *cfg, void (*check)(const struc
 {
 	struct dir d = {"/tmp/test_acpi.XXXXXX"};
 	struct found f;
-	uint8_t *buf;
 	size_t len;
 
 	if (system("command -v iasl acpiexec >/dev/null") != 0) {
@@ -259,12 +260,11 @@ static void with_tables(const struct acpi_config *cfg, void (*check)(const struc
 		skip();
 	}
 	assert_non_null(mkdtemp(d.path));
-	assert_int_equal(acpi_tables(cfg, LAYOUT_ACPI, &buf, &len), 0);
+	assert_int_equal(acpi_tables(cfg, LAYOUT_ACPI, zeroed(), &len), 0);
 	f = walk(buf, len);
 	write_file(&d, "dsdt", f.dsdt);
 	write_file(&d, "facp", f.fadt);
 	write_file(&d, "apic", f.madt);
-	free(buf);
 	check(&d);
 	free(output_of(&d, "rm -rf $PWD"));
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What the distribution's static libraries call beyond C: they were compiled against glibc, fortified.
+// What the distribution's static libraries call beyond C: they were compiled against glibc,
+// fortified.
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
