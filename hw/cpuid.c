@@ -92,7 +92,7 @@ static struct kvm_cpuid_entry2 *ensure(
 {
 	struct kvm_cpuid_entry2 *e = find(c, leaf, sub);
 
-	if (!e && c->nent < KVM_CPUID_MAX) {
+	if (!e) {
 		e = &c->entries[c->nent++];
 		*e = (struct kvm_cpuid_entry2){.function = leaf, .index = sub, .flags = flags};
 	}
@@ -109,8 +109,8 @@ static void add_topology(struct kvm_cpuid2 *c)
 	for (uint32_t sub = 0; sub < 3; sub++) {
 		struct kvm_cpuid_entry2 *e = ensure(c, 0xb, sub, KVM_CPUID_FLAG_SIGNIFCANT_INDEX);
 
-		if (e)
-			e->eax = e->ebx = 0, e->ecx = sub;
+		e->eax = e->ebx = 0;
+		e->ecx = sub;
 	}
 }
 
@@ -122,8 +122,6 @@ static void add_timing(struct kvm_cpuid2 *c)
 	if (!first)
 		return;
 	e = ensure(c, TIMING_LEAF, 0, 0);
-	if (!e)
-		return;
 	e->ebx = APIC_BUS_KHZ;
 	first->eax = MAX(first->eax, TIMING_LEAF);
 }

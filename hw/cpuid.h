@@ -8,8 +8,10 @@
 struct kvm;
 struct kvm_cpuid2;
 
+#define CPUID_ADDED 4 /* entries at most: three of topology, one of timing */
+
 /*
- * Copies what the host supports (kvm->cpuid) into `out`, room for KVM_CPUID_MAX entries, and
+ * Copies what the host supports (kvm->cpuid) into `out`, room for CPUID_ADDED entries more, and
  * applies the table of changes for the vCPU with APIC id `id` of `count`. `tsc_khz` 0: unknown.
  */
 void cpuid_build(struct kvm_cpuid2 *out, const struct kvm *kvm, uint32_t id, uint32_t count,

@@ -61,7 +61,7 @@ static int set_cpuid(struct vcpu *v)
 	int khz = ioctl(v->fd, KVM_GET_TSC_KHZ, 0);
 	int rc = 0;
 
-	c = malloc(sizeof(*c) + KVM_CPUID_MAX * sizeof(c->entries[0]));
+	c = malloc(sizeof(*c) + (v->cfg.kvm->cpuid->nent + CPUID_ADDED) * sizeof(c->entries[0]));
 	if (!c)
 		return fail(ENOMEM, "no memory for CPUID");
 	cpuid_build(c, v->cfg.kvm, v->cfg.id, v->cfg.count, khz > 0 ? (uint32_t)khz : 0);
@@ -237,17 +237,21 @@ static void run_until_parked(struct vcpu *v)
 static void *vcpu_thread(void *arg)
 {
 	struct vcpu *v = arg;
+	bool dead = false;
 	char name[16];
 
 	snprintf(name, sizeof(name), "vcpu%u", v->cfg.id);
 	prctl(PR_SET_NAME, name);
-	if (v->cfg.enter)
-		v->cfg.enter(v->cfg.arg, v);
+	if (v->cfg.enter && v->cfg.enter(v->cfg.arg, v)) {
+		snprintf(v->end_text, sizeof(v->end_text), "%s", last_error());
+		end(v, VCPU_END_KVM_ERROR);
+		dead = true;
+	}
 	pthread_mutex_lock(&v->lock);
 	for (;;) {
 		v->parked = true;
 		pthread_cond_broadcast(&v->changed);
-		while (!v->want && !v->quit)
+		while ((!v->want || dead) && !v->quit)
 			pthread_cond_wait(&v->changed, &v->lock);
 		if (v->quit)
 			break;
