@@ -237,21 +237,17 @@ static void run_until_parked(struct vcpu *v)
 static void *vcpu_thread(void *arg)
 {
 	struct vcpu *v = arg;
-	bool dead = false;
 	char name[16];
 
 	snprintf(name, sizeof(name), "vcpu%u", v->cfg.id);
 	prctl(PR_SET_NAME, name);
-	if (v->cfg.enter && v->cfg.enter(v->cfg.arg, v)) {
-		snprintf(v->end_text, sizeof(v->end_text), "%s", last_error());
-		end(v, VCPU_END_KVM_ERROR);
-		dead = true;
-	}
+	if (v->cfg.enter)
+		v->cfg.enter(v->cfg.arg, v);
 	pthread_mutex_lock(&v->lock);
 	for (;;) {
 		v->parked = true;
 		pthread_cond_broadcast(&v->changed);
-		while ((!v->want || dead) && !v->quit)
+		while (!v->want && !v->quit)
 			pthread_cond_wait(&v->changed, &v->lock);
 		if (v->quit)
 			break;

@@ -30,9 +30,8 @@ struct vcpu_config {
 
 	/* Both on the vCPU's thread. `ended`: it has asked to be parked, see vcpu_ask_to_park. */
 	void (*ended)(void *arg, struct vcpu *v, enum vcpu_end why);
-	/* First of all; the last step into its jail, too. 0, or -errno with a message: it is then
-	 * as if KVM could not enter the guest. NULL is fine. */
-	int (*enter)(void *arg, struct vcpu *v);
+	void (*enter)(
+		void *arg, struct vcpu *v); /* first of all; the last step into its jail, too */
 	void *arg;
 };
 

@@ -110,16 +110,18 @@ static void vcpu_ended(void *arg, struct vcpu *v, enum vcpu_end why)
  * The first vCPU's thread gives the VM its memory: it has nothing to do until then, and others go
  * on while it waits for the kernel.
  */
-static int enter_vcpu(void *arg, struct vcpu *v)
+static void enter_vcpu(void *arg, struct vcpu *v)
 {
 	struct machine *m = arg;
-	int rc = v == m->cpu[0] ? mem_attach(m->mem, &m->kvm) : 0;
 
+	if (v == m->cpu[0] && mem_attach(m->mem, &m->kvm)) {
+		m->attach_failed = true;
+		snprintf(m->end_text, sizeof(m->end_text), "%s", last_error());
+	}
 	if (jail_enter(JAIL_VCPU, m->cfg.jail)) {
 		log_error("%s", last_error());
 		_exit(EXIT_JAIL);
 	}
-	return rc;
 }
 
 static void tell(struct machine *m, const char *what)
@@ -377,6 +379,11 @@ int machine_start(struct machine *m)
 	if (rc)
 		return rc;
 	machine_mark(m, "threads");
+	/* No vCPU runs before there is memory: one that was loaded has work at once. */
+	vcpu_park(m->cpu[0]);
+	if (m->attach_failed)
+		return fail(ENOMEM, "%s", m->end_text);
+	machine_mark(m, "attached");
 	m->state = MACHINE_RUNNING;
 	devices_resume(&m->devices);
 	resume_all(m);

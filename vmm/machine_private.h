@@ -23,6 +23,7 @@ struct machine {
 	enum machine_end end;
 	char end_text[PANIC_TEXT_MAX + 1];
 	bool panicked;
+	bool attach_failed; /* written before the first vCPU is parked, read after */
 
 	struct mem *mem;
 	struct kvm kvm;
