@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT
+// What is checked once, whatever kind of disk is below.
+#include "blk/blk.h"
+
+#include "base/util.h"
+
+#include <errno.h>
+#include <stddef.h>
+
+static bool changes(const struct blk_request *r)
+{
+	return r->op == BLK_WRITE || r->op == BLK_DISCARD || r->op == BLK_WRITE_ZEROES;
+}
+
+static int check(const struct blk *b, const struct blk_request *r)
+{
+	if (r->op > BLK_WRITE_ZEROES || r->iovcnt > BLK_IOV_MAX)
+		return -EINVAL;
+	if ((r->off | r->len) % BLK_SECTOR || !range_ok(r->off, r->len, b->size))
+		return -EINVAL;
+	if (r->op == BLK_FLUSH && (r->off || r->len))
+		return -EINVAL;
+	return b->read_only && changes(r) ? -EROFS : 0;
+}
+
+/* What needs no disk. */
+static bool nothing_to_do(const struct blk *b, const struct blk_request *r)
+{
+	if (r->op == BLK_DISCARD && !b->discard_align)
+		return true;
+	return r->op != BLK_FLUSH && r->len == 0;
+}
+
+void blk_submit(struct blk *b, struct blk_request *r)
+{
+	int rc = check(b, r);
+
+	r->blk = b;
+	r->next = NULL;
+	if (rc || nothing_to_do(b, r))
+		r->done(r, rc);
+	else
+		b->ops->submit(b, r);
+}
+
+void blk_commit(struct blk *b)
+{
+	if (b->ops->commit)
+		b->ops->commit(b);
+}
+
+int blk_drain(struct blk *b)
+{
+	return b->ops->drain(b);
+}
+
+int blk_remeasure(struct blk *b)
+{
+	int64_t size = b->ops->measure(b);
+
+	if (size < 0)
+		return (int)size;
+	if ((uint64_t)size == b->size)
+		return 0;
+	b->size = (uint64_t)size;
+	return 1;
+}
+
+void blk_destroy(struct blk *b)
+{
+	if (b)
+		b->ops->destroy(b);
+}
