@@ -65,6 +65,17 @@ RULE(I | C, epoll_pwait2, "the event loop")
 RULE(I | C, eventfd2, "the doorbell of a stream or a device that comes later")
 RULE(I | C | U, getrandom, "virtio-rng; seeds of hashes and of malloc")
 
+/* Disks. What a ring does it does as the kernel, on files that are open. */
+RULE(I | C, io_uring_enter, "requests of disks; a pause waits for their end")
+RULE(I | C, io_uring_register, "a disk that comes or goes enters or leaves the ring's files")
+RULE(I | C, pwritev, "disks, where there is no io_uring")
+RULE(I | C, pwritev2, "as above, of a write that is to be durable")
+RULE(I | C, pwrite64, "as above")
+RULE(I | C, fdatasync, "as above, of a flush")
+RULE(I, fallocate, "as above, of zeroes and of what is discarded")
+RULE_ARG(I | C, ioctl, 1, WHOLE, 0x1277 /* BLKDISCARD */, "a disk that is a device discards")
+RULE_ARG(I | C, ioctl, 1, WHOLE, 0x80081272 /* BLKGETSIZE64 */, "a device that has grown")
+
 /* UNIX sockets: the guest's streams, control connections. */
 RULE_ARG(I | C, socket, 0, WHOLE, 1 /* AF_UNIX */, "a stream that the guest opens to the host")
 RULE_ARG(I | C, socketpair, 0, WHOLE, 1, "as above")

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: MIT
+// What does not depend on how the kernel is asked: the list of what waits, progress, completion.
+#include "blk/engine_kinds.h"
+
+#include "base/log.h"
+
+#include <errno.h>
+#include <linux/falloc.h>
+
+const char *const engine_kind_names[] = {"auto", "io_uring", "sync", NULL};
+
+struct blk_request *engine_take(struct blk_engine *e)
+{
+	struct blk_request *r = e->first;
+
+	if (!r)
+		return NULL;
+	e->first = r->next;
+	if (!e->first)
+		e->last = &e->first;
+	return r;
+}
+
+void engine_put_back(struct blk_engine *e, struct blk_request *r)
+{
+	r->next = e->first;
+	e->first = r;
+	if (!r->next)
+		e->last = &r->next;
+}
+
+static bool moves(const struct blk_request *r)
+{
+	return r->step <= ENGINE_WRITE_DURABLE;
+}
+
+void engine_result(struct blk_engine *e, struct blk_request *r, int64_t result)
+{
+	int rc = result < 0 ? (int)result : 0;
+
+	if (rc == -EINTR || rc == -EAGAIN) {
+		engine_put_back(e, r);
+		return;
+	}
+	if (!rc && moves(r)) {
+		r->moved += (uint64_t)result;
+		if (result > 0 && r->moved < r->len) {
+			engine_put_back(e, r);
+			return;
+		}
+		rc = result > 0 ? 0 : -EIO;
+	}
+	r->file->inflight--;
+	r->file->done(r->file, r, rc);
+}
+
+unsigned engine_rest(const struct blk_request *r, struct iovec *part, const struct iovec **iov)
+{
+	uint64_t skip = r->moved;
+	unsigned i = 0;
+
+	while (i + 1 < r->iovcnt && skip >= r->iov[i].iov_len)
+		skip -= r->iov[i++].iov_len;
+	*iov = r->iov + i;
+	if (!skip)
+		return r->iovcnt - i;
+	part->iov_base = (char *)r->iov[i].iov_base + skip;
+	part->iov_len = r->iov[i].iov_len - skip;
+	*iov = part;
+	return 1;
+}
+
+int engine_fallocate_mode(const struct blk_request *r)
+{
+	int kind = r->step == ENGINE_PUNCH ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE;
+
+	return kind | FALLOC_FL_KEEP_SIZE;
+}
+
+static void again(void *arg)
+{
+	engine_commit(arg);
+}
+
+static int create_kind(struct blk_engine **out, struct loop *loop, enum engine_kind kind)
+{
+	int rc = -ENOSYS;
+
+	if (kind != ENGINE_SYNC)
+		rc = engine_uring_create(out, loop);
+	if (rc && kind == ENGINE_AUTO)
+		log_info("%s: disks are read and written one request at a time", last_error());
+	if (rc && kind != ENGINE_IO_URING)
+		rc = engine_sync_create(out);
+	return rc;
+}
+
+int engine_create(struct blk_engine **out, struct loop *loop, enum engine_kind kind)
+{
+	struct blk_engine *e;
+	int rc = create_kind(&e, loop, kind);
+
+	if (rc)
+		return rc;
+	e->loop = loop;
+	e->last = &e->first;
+	e->again = TIMER_INIT(again, e);
+	*out = e;
+	return 0;
+}
+
+void engine_destroy(struct blk_engine *e)
+{
+	if (!e)
+		return;
+	loop_disarm(e->loop, &e->again);
+	e->ops->destroy(e);
+}
+
+const char *engine_name(const struct blk_engine *e)
+{
+	return e->ops->name;
+}
+
+void engine_add(struct blk_engine *e, struct engine_file *f)
+{
+	f->engine = e;
+	f->slot = -1;
+	f->inflight = 0;
+	if (e->ops->add)
+		e->ops->add(e, f);
+}
+
+void engine_remove(struct engine_file *f)
+{
+	if (f->engine && f->engine->ops->remove)
+		f->engine->ops->remove(f);
+	f->engine = NULL;
+}
+
+void engine_submit(struct engine_file *f, struct blk_request *r, enum engine_op op)
+{
+	struct blk_engine *e = f->engine;
+
+	r->file = f;
+	r->moved = 0;
+	r->step = op;
+	r->next = NULL;
+	*e->last = r;
+	e->last = &r->next;
+	f->inflight++;
+}
+
+void engine_commit(struct blk_engine *e)
+{
+	if (!e->running)
+		e->ops->run(e, false);
+}
+
+int engine_drain(struct engine_file *f)
+{
+	int rc = 0;
+
+	while (!rc && f->inflight)
+		rc = f->engine->ops->run(f->engine, true);
+	return rc;
+}

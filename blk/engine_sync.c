@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: MIT
+// The engine for hosts without io_uring: each request is a system call that takes its time.
+#include "blk/engine_kinds.h"
+
+#include "base/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Requests that are done before others on the loop have their turn. */
+#define BUDGET 64
+
+static ssize_t move(const struct blk_request *r)
+{
+	struct iovec part;
+	const struct iovec *iov;
+	int n = (int)engine_rest(r, &part, &iov);
+	off_t off = (off_t)(r->off + r->moved);
+
+	if (r->step == ENGINE_READ)
+		return preadv(r->file->fd, iov, n, off);
+	if (r->step == ENGINE_WRITE)
+		return pwritev(r->file->fd, iov, n, off);
+	/* By its number, as musl has no name for it yet. The 0 is the offset's upper half. */
+	return syscall(SYS_pwritev2, r->file->fd, iov, n, off, 0, RWF_DSYNC);
+}
+
+static ssize_t perform(const struct blk_request *r)
+{
+	int fd = r->file->fd;
+
+	if (r->step == ENGINE_SYNC_DATA)
+		return fdatasync(fd);
+	if (r->step < ENGINE_SYNC_DATA)
+		return move(r);
+	return fallocate(fd, engine_fallocate_mode(r), (off_t)r->off, (off_t)r->len);
+}
+
+static int sync_run(struct blk_engine *e, bool wait)
+{
+	bool nested = e->running;
+	struct blk_request *r;
+	int left = BUDGET;
+
+	e->running = true;
+	while (left-- > 0 && (r = engine_take(e))) {
+		ssize_t n = perform(r);
+
+		engine_result(e, r, n < 0 ? -errno : n);
+	}
+	e->running = nested;
+	if (e->first && !e->again.at_ns)
+		loop_arm(e->loop, &e->again, 0);
+	return 0;
+}
+
+static void sync_destroy(struct blk_engine *e)
+{
+	free(e);
+}
+
+int engine_sync_create(struct blk_engine **out)
+{
+	static const struct engine_ops ops = {
+		.name = "sync",
+		.run = sync_run,
+		.destroy = sync_destroy,
+	};
+
+	*out = calloc(1, sizeof(**out));
+	if (!*out)
+		return fail(ENOMEM, "I/O engine: no memory");
+	(*out)->ops = &ops;
+	return 0;
+}

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: MIT
+// A disk that is a regular file or a block device, byte for byte.
+#ifndef BLK_RAW_H
+#define BLK_RAW_H
+
+#include "blk/blk.h"
+
+struct blk_engine;
+
+enum raw_cache {
+	RAW_WRITEBACK,    /* through the page cache; a flush makes durable */
+	RAW_NONE,         /* past the page cache (O_DIRECT); a flush makes durable */
+	RAW_WRITETHROUGH, /* through the page cache; each write is durable when completed */
+	RAW_UNSAFE,       /* through the page cache; nothing is made durable */
+};
+
+/* As in enum raw_cache; NULL-terminated. */
+extern const char *const raw_cache_names[];
+
+struct raw_config {
+	const char *name; /* for messages; borrowed for as long as the disk is there */
+	int fd;           /* open for reading, and for writing unless read_only; taken on success */
+	bool read_only;
+	enum raw_cache cache;
+};
+
+/*
+ * 0 or -errno. Refused: what is neither file nor device, what is empty, what is not whole sectors.
+ * RAW_NONE sets O_DIRECT on the open file, and is -EINVAL where the file system has none. Requests
+ * whose memory or range is not aligned as that needs are done one at a time through a buffer.
+ */
+int raw_create(struct blk **out, struct blk_engine *e, const struct raw_config *c);
+
+#endif

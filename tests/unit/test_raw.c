@@ -1,0 +1,424 @@
+// SPDX-License-Identifier: MIT
+// Files and devices as disks, through each engine: random requests against a shadow, batches larger
+// than the engine's queues, what a truncated file does, memory and ranges that O_DIRECT does not
+// take, what is refused.
+#include "tests/unit/fake_blk.h"
+#include "tests/unit/test.h"
+
+#include "base/log.h"
+#include "base/util.h"
+#include "blk/engine.h"
+#include "blk/raw_parts.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SIZE MIB(4)
+
+struct fixture {
+	struct loop *loop;
+	struct blk_engine *engine;
+	struct blk *blk;
+	enum engine_kind kind;
+	enum raw_cache cache;
+	int fd; /* the file, for a look behind the disk's back */
+};
+
+/* A file that is gone when it is closed, on the file system of the build. */
+static int scratch_file(uint64_t size)
+{
+	char name[] = "raw.XXXXXX";
+	int fd = mkostemp(name, O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	unlink(name);
+	assert_int_equal(ftruncate(fd, (off_t)size), 0);
+	return fd;
+}
+
+static int open_disk(struct fixture *f, uint64_t size)
+{
+	struct raw_config c = {.name = "scratch", .cache = f->cache};
+	int rc;
+
+	f->fd = scratch_file(size);
+	c.fd = dup(f->fd);
+	rc = raw_create(&f->blk, f->engine, &c);
+	if (rc)
+		close(c.fd);
+	return rc;
+}
+
+static void start(struct fixture *f, enum engine_kind kind, enum raw_cache cache)
+{
+	*f = (struct fixture){.kind = kind, .cache = cache};
+	assert_int_equal(loop_create(&f->loop, "test"), 0);
+	assert_int_equal(engine_create(&f->engine, f->loop, kind), 0);
+	assert_string_equal(engine_name(f->engine), engine_kind_names[kind]);
+}
+
+static void finish(struct fixture *f)
+{
+	blk_destroy(f->blk);
+	engine_destroy(f->engine);
+	loop_destroy(f->loop);
+	close(f->fd);
+}
+
+static void stress(struct fixture *f, unsigned requests, unsigned depth, bool unaligned)
+{
+	struct blk_stress s = {
+		.blk = f->blk,
+		.loop = f->loop,
+		.requests = requests,
+		.depth = depth,
+		.unaligned = unaligned,
+		.shadow = calloc(1, f->blk->size),
+		.known = calloc(f->blk->size / BLK_SECTOR, sizeof(bool)),
+	};
+
+	assert_non_null(s.shadow);
+	assert_non_null(s.known);
+	memset(s.known, true, f->blk->size / BLK_SECTOR);
+	blk_stress_run(&s, 0x9e3779b97f4a7c15ull + requests);
+	free(s.shadow);
+	free(s.known);
+}
+
+static const enum engine_kind kinds[] = {ENGINE_IO_URING, ENGINE_SYNC};
+
+/* 400 at once are three times what is in the kernel at most. */
+static void test_random(void **state)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++) {
+		struct fixture f;
+
+		start(&f, kinds[i], RAW_WRITEBACK);
+		assert_int_equal(open_disk(&f, SIZE), 0);
+		stress(&f, 90000, 32, true);
+		finish(&f);
+		start(&f, kinds[i], RAW_UNSAFE);
+		assert_int_equal(open_disk(&f, SIZE), 0);
+		stress(&f, 10000, 400, true);
+		finish(&f);
+	}
+}
+
+static void test_writethrough(void **state)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++) {
+		struct fixture f;
+
+		start(&f, kinds[i], RAW_WRITETHROUGH);
+		assert_int_equal(open_disk(&f, MIB(1)), 0);
+		stress(&f, 200, 8, true);
+		finish(&f);
+	}
+}
+
+static void clear_disk(struct fixture *f)
+{
+	assert_int_equal(ftruncate(f->fd, 0), 0);
+	assert_int_equal(ftruncate(f->fd, (off_t)f->blk->size), 0);
+}
+
+/* Where the build lies on a file system without O_DIRECT there is nothing to be tried. */
+static bool direct(struct fixture *f, enum engine_kind kind, uint64_t size)
+{
+	start(f, kind, RAW_NONE);
+	if (open_disk(f, size) == 0)
+		return true;
+	print_message("host: %s\n", last_error());
+	finish(f);
+	return false;
+}
+
+static void test_direct(void **state)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++) {
+		struct fixture f;
+
+		if (!direct(&f, kinds[i], SIZE))
+			skip();
+		stress(&f, 2000, 16, true);
+		/* As on a disk of 4 KiB blocks: what is not whole ones is read, changed, written.
+		 */
+		container_of(f.blk, struct raw, blk)->align = 4096;
+		clear_disk(&f);
+		stress(&f, 4000, 32, false);
+		finish(&f);
+	}
+}
+
+/* As on a host that can make neither holes nor zeroes. */
+static void test_zeroes_written(void **state)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++) {
+		static uint8_t buf[MIB(2)];
+		struct fixture f;
+		struct raw *w;
+		struct stat st;
+
+		start(&f, kinds[i], RAW_WRITEBACK);
+		assert_int_equal(open_disk(&f, SIZE), 0);
+		w = container_of(f.blk, struct raw, blk);
+		w->no_punch = w->no_zero = true;
+		memset(buf, 7, sizeof(buf));
+		assert_int_equal(blk_now(f.blk, BLK_WRITE, MIB(1), buf, sizeof(buf)), 0);
+		assert_int_equal(
+			blk_now(f.blk, BLK_WRITE_ZEROES, MIB(1) + 512, NULL, MIB(2) - 1024), 0);
+		assert_int_equal(blk_now(f.blk, BLK_READ, MIB(1), buf, sizeof(buf)), 0);
+		for (unsigned n = 0; n < sizeof(buf); n++)
+			if (buf[n] != (n < 512 || n >= sizeof(buf) - 512 ? 7 : 0))
+				fail_msg("byte %u is %u", n, buf[n]);
+		assert_int_equal(blk_now(f.blk, BLK_FLUSH, 0, NULL, 0), 0);
+		assert_int_equal(fstat(f.fd, &st), 0);
+		assert_int_equal(st.st_blocks, MIB(2) / 512);
+		finish(&f);
+	}
+}
+
+struct many {
+	struct blk_request r[1000];
+	unsigned over, errors;
+};
+
+static struct many *many;
+
+static void many_done(struct blk_request *r, int rc)
+{
+	many->over++;
+	many->errors += rc != 0;
+}
+
+static void test_drain(void **state)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++) {
+		static uint8_t buf[BLK_SECTOR];
+		struct iovec iov = {buf, sizeof(buf)};
+		struct fixture f;
+
+		start(&f, kinds[i], RAW_WRITEBACK);
+		assert_int_equal(open_disk(&f, SIZE), 0);
+		many = calloc(1, sizeof(*many));
+		assert_non_null(many);
+		for (unsigned n = 0; n < ARRAY_SIZE(many->r); n++) {
+			many->r[n] = (struct blk_request){.op = n % 10 ? BLK_WRITE : BLK_FLUSH,
+				.off = n % 10 ? n * BLK_SECTOR : 0,
+				.len = n % 10 ? BLK_SECTOR : 0,
+				.iov = &iov,
+				.iovcnt = 1,
+				.done = many_done};
+			blk_submit(f.blk, &many->r[n]);
+		}
+		assert_int_equal(blk_drain(f.blk), 0);
+		assert_int_equal(many->over, ARRAY_SIZE(many->r));
+		assert_int_equal(many->errors, 0);
+		free(many);
+		finish(&f);
+	}
+}
+
+static void one_done(struct blk_request *r, int rc)
+{
+	r->flags = (unsigned)rc;
+}
+
+/* Every piece has another length and lies in another order than on the disk. */
+static void test_many_pieces(void **state)
+{
+	static uint8_t buf[BLK_IOV_MAX * BLK_SECTOR], back[sizeof(buf)];
+	static struct iovec iov[BLK_IOV_MAX];
+
+	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++) {
+		struct blk_request r = {
+			.op = BLK_WRITE, .iov = iov, .iovcnt = BLK_IOV_MAX, .done = one_done};
+		struct fixture f;
+
+		for (unsigned n = 0; n < BLK_IOV_MAX; n++) {
+			unsigned len = n % 2 ? 200 : 2 * BLK_SECTOR - 200;
+
+			iov[n] = (struct iovec){buf + (BLK_IOV_MAX - 1 - n) * BLK_SECTOR, len};
+			iov[n].iov_len = MIN(len, BLK_SECTOR);
+			memset(iov[n].iov_base, (int)n, iov[n].iov_len);
+			r.len += iov[n].iov_len;
+		}
+		iov[0].iov_len -= r.len % BLK_SECTOR;
+		r.len -= r.len % BLK_SECTOR;
+		start(&f, kinds[i], RAW_WRITEBACK);
+		assert_int_equal(open_disk(&f, SIZE), 0);
+		blk_submit(f.blk, &r);
+		assert_int_equal(blk_drain(f.blk), 0);
+		assert_int_equal(r.flags, 0);
+		assert_int_equal(pread(f.fd, back, r.len, 0), r.len);
+		for (unsigned n = 0, at = 0; n < BLK_IOV_MAX; at += (unsigned)iov[n++].iov_len)
+			assert_memory_equal(back + at, iov[n].iov_base, iov[n].iov_len);
+		finish(&f);
+	}
+}
+
+/* The rest of a file that ends too early is an error, not zeroes. */
+static void test_truncated(void **state)
+{
+	static uint8_t buf[KIB(64)];
+
+	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++) {
+		struct fixture f;
+
+		start(&f, kinds[i], RAW_WRITEBACK);
+		assert_int_equal(open_disk(&f, SIZE), 0);
+		assert_int_equal(ftruncate(f.fd, MIB(1)), 0);
+		assert_int_equal(blk_now(f.blk, BLK_READ, 0, buf, sizeof(buf)), 0);
+		assert_int_equal(blk_now(f.blk, BLK_READ, MIB(1) - 4096, buf, 8192), -EIO);
+		assert_int_equal(blk_now(f.blk, BLK_READ, MIB(2), buf, 512), -EIO);
+		assert_int_equal(blk_remeasure(f.blk), 1);
+		assert_int_equal(f.blk->size, MIB(1));
+		assert_int_equal(ftruncate(f.fd, MIB(1) + 5), 0);
+		assert_int_equal(blk_remeasure(f.blk), -EINVAL);
+		finish(&f);
+	}
+}
+
+static void test_punch(void **state)
+{
+	static uint8_t buf[KIB(64)];
+	struct fixture f;
+	struct stat st;
+
+	memset(buf, 7, sizeof(buf));
+	start(&f, ENGINE_IO_URING, RAW_WRITEBACK);
+	assert_int_equal(open_disk(&f, SIZE), 0);
+	if (!f.blk->discard_align) {
+		print_message("host: no holes in files here\n");
+		finish(&f);
+		skip();
+	}
+	assert_int_equal(blk_now(f.blk, BLK_WRITE, 0, buf, sizeof(buf)), 0);
+	assert_int_equal(blk_now(f.blk, BLK_FLUSH, 0, NULL, 0), 0);
+	assert_int_equal(fstat(f.fd, &st), 0);
+	assert_true(st.st_blocks > 0);
+	assert_int_equal(blk_now(f.blk, BLK_DISCARD, 0, NULL, sizeof(buf)), 0);
+	assert_int_equal(fstat(f.fd, &st), 0);
+	assert_int_equal(st.st_blocks, 0);
+	assert_int_equal(st.st_size, SIZE);
+	finish(&f);
+}
+
+static int try_fd(struct blk_engine *e, int fd, bool read_only)
+{
+	struct raw_config c = {.name = "it", .fd = fd, .read_only = read_only};
+	struct blk *b;
+	int rc = raw_create(&b, e, &c);
+
+	if (rc)
+		close(fd);
+	else
+		blk_destroy(b);
+	return rc;
+}
+
+static void check_refused(struct blk_engine *e, int fd, const char *why)
+{
+	assert_true(fd >= 0);
+	assert_true(try_fd(e, fd, false) < 0);
+	if (!strstr(last_error(), why))
+		fail_msg("\"%s\" does not say \"%s\"", last_error(), why);
+}
+
+static void test_refused(void **state)
+{
+	struct fixture f;
+	int pipes[2], sockets[2], fd;
+
+	start(&f, ENGINE_SYNC, RAW_WRITEBACK);
+	assert_int_equal(pipe2(pipes, O_CLOEXEC), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets), 0);
+	check_refused(f.engine, open(".", O_RDONLY | O_CLOEXEC), "a directory");
+	check_refused(f.engine, open("/dev/null", O_RDWR | O_CLOEXEC), "a character device");
+	check_refused(f.engine, pipes[0], "a FIFO");
+	check_refused(f.engine, sockets[0], "a socket");
+	check_refused(f.engine, scratch_file(0), "is empty");
+	check_refused(f.engine, scratch_file(513), "not whole blocks");
+	fd = scratch_file(SIZE);
+	assert_int_equal(fcntl(fd, F_SETFL, O_APPEND), 0);
+	check_refused(f.engine, fd, "for appending");
+	check_refused(f.engine, open("/proc/self/exe", O_RDONLY | O_CLOEXEC), "and writing");
+	close(pipes[1]);
+	close(sockets[1]);
+	f.fd = -1;
+	finish(&f);
+}
+
+/* The engine's table of files ends: disks past it work, and a place that is free is used again. */
+static void test_many_disks(void **state)
+{
+	static struct blk *disk[100];
+	uint8_t buf[BLK_SECTOR];
+	struct fixture f;
+
+	start(&f, ENGINE_IO_URING, RAW_WRITEBACK);
+	for (unsigned round = 0; round < 2; round++) {
+		for (unsigned i = 0; i < ARRAY_SIZE(disk); i++) {
+			struct raw_config c = {.name = "one", .fd = scratch_file(SIZE)};
+
+			assert_int_equal(raw_create(&disk[i], f.engine, &c), 0);
+			memset(buf, (int)i, sizeof(buf));
+			assert_int_equal(blk_now(disk[i], BLK_WRITE, 0, buf, sizeof(buf)), 0);
+		}
+		for (unsigned i = 0; i < ARRAY_SIZE(disk); i++) {
+			assert_int_equal(blk_now(disk[i], BLK_READ, 0, buf, sizeof(buf)), 0);
+			assert_int_equal(buf[9], i);
+			blk_destroy(disk[i]);
+		}
+	}
+	f.fd = -1;
+	finish(&f);
+}
+
+/* No descriptor is left for a ring. */
+static void test_without_io_uring(void **state)
+{
+	struct rlimit was, none;
+	struct fixture f;
+	struct loop *loop;
+	int rc[2];
+
+	assert_int_equal(loop_create(&loop, "test"), 0);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
+	none = (struct rlimit){3, was.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	rc[0] = engine_create(&f.engine, loop, ENGINE_IO_URING);
+	rc[1] = engine_create(&f.engine, loop, ENGINE_AUTO);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0);
+	assert_int_equal(rc[0], -EMFILE);
+	assert_int_equal(rc[1], 0);
+	assert_string_equal(engine_name(f.engine), "sync");
+	engine_destroy(f.engine);
+	loop_destroy(loop);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_random),
+		cmocka_unit_test(test_writethrough),
+		cmocka_unit_test(test_direct),
+		cmocka_unit_test(test_zeroes_written),
+		cmocka_unit_test(test_drain),
+		cmocka_unit_test(test_many_pieces),
+		cmocka_unit_test(test_truncated),
+		cmocka_unit_test(test_punch),
+		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_many_disks),
+		cmocka_unit_test(test_without_io_uring),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
