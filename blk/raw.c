@@ -3,6 +3,7 @@
 #include "blk/raw_parts.h"
 
 #include "base/log.h"
+#include "blk/lock.h"
 
 #include <errno.h>
 #include <linux/fs.h>
@@ -128,6 +129,7 @@ static void raw_destroy(struct blk *b)
 	struct raw *w = container_of(b, struct raw, blk);
 
 	engine_remove(&w->file);
+	lock_release(w->file.fd);
 	close(w->file.fd);
 	raw_slow_finish(w);
 	free(w);

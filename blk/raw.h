@@ -19,7 +19,8 @@ extern const char *const raw_cache_names[];
 
 struct raw_config {
 	const char *name; /* for messages; borrowed for as long as the disk is there */
-	int fd;           /* open for reading, and for writing unless read_only; taken on success */
+	int fd; /* open for reading, and for writing unless read_only; taken on success, its locks
+		   too */
 	bool read_only;
 	enum raw_cache cache;
 };
