@@ -9,26 +9,6 @@
 
 const char *const engine_kind_names[] = {"auto", "io_uring", "sync", NULL};
 
-struct blk_request *engine_take(struct blk_engine *e)
-{
-	struct blk_request *r = e->first;
-
-	if (!r)
-		return NULL;
-	e->first = r->next;
-	if (!e->first)
-		e->last = &e->first;
-	return r;
-}
-
-void engine_put_back(struct blk_engine *e, struct blk_request *r)
-{
-	r->next = e->first;
-	e->first = r;
-	if (!r->next)
-		e->last = &r->next;
-}
-
 static bool moves(const struct blk_request *r)
 {
 	return r->step <= ENGINE_WRITE_DURABLE;
@@ -39,13 +19,13 @@ void engine_result(struct blk_engine *e, struct blk_request *r, int64_t result)
 	int rc = result < 0 ? (int)result : 0;
 
 	if (rc == -EINTR || rc == -EAGAIN) {
-		engine_put_back(e, r);
+		line_prepend(&e->line, r);
 		return;
 	}
 	if (!rc && moves(r)) {
 		r->moved += (uint64_t)result;
 		if (result > 0 && r->moved < r->len) {
-			engine_put_back(e, r);
+			line_prepend(&e->line, r);
 			return;
 		}
 		rc = result > 0 ? 0 : -EIO;
@@ -103,7 +83,6 @@ int engine_create(struct blk_engine **out, struct loop *loop, enum engine_kind k
 	if (rc)
 		return rc;
 	e->loop = loop;
-	e->last = &e->first;
 	e->again = TIMER_INIT(again, e);
 	*out = e;
 	return 0;
@@ -140,15 +119,11 @@ void engine_remove(struct engine_file *f)
 
 void engine_submit(struct engine_file *f, struct blk_request *r, enum engine_op op)
 {
-	struct blk_engine *e = f->engine;
-
 	r->file = f;
 	r->moved = 0;
 	r->step = op;
-	r->next = NULL;
-	*e->last = r;
-	e->last = &r->next;
 	f->inflight++;
+	line_append(&f->engine->line, r);
 }
 
 void engine_commit(struct blk_engine *e)

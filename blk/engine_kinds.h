@@ -6,6 +6,7 @@
 #include "blk/engine.h"
 
 #include "base/loop.h"
+#include "blk/layer.h"
 
 struct engine_ops {
 	const char *name;
@@ -20,18 +21,14 @@ struct engine_ops {
 struct blk_engine {
 	const struct engine_ops *ops;
 	struct loop *loop;
-	struct timer again; /* the kernel had no room, or others have their turn first */
-	struct blk_request *first, **last; /* what waits */
-	bool running; /* completions are being told: a commit goes without saying */
+	struct timer again;   /* the kernel had no room, or others have their turn first */
+	struct blk_line line; /* what waits */
+	bool running;         /* completions are being told: a commit goes without saying */
 };
 
 /* Room for one of the kind; -errno where the host does not have it. */
 int engine_uring_create(struct blk_engine **out, struct loop *loop);
 int engine_sync_create(struct blk_engine **out);
-
-/* The request that has waited longest, or NULL; back to where it was. */
-struct blk_request *engine_take(struct blk_engine *e);
-void engine_put_back(struct blk_engine *e, struct blk_request *r);
 
 /* What the kernel has said of a request: bytes or -errno. Completes it, or has it continued. */
 void engine_result(struct blk_engine *e, struct blk_request *r, int64_t result);

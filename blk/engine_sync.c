@@ -47,13 +47,13 @@ static int sync_run(struct blk_engine *e, bool wait)
 	int left = BUDGET;
 
 	e->running = true;
-	while (left-- > 0 && (r = engine_take(e))) {
+	while (left-- > 0 && (r = line_take(&e->line))) {
 		ssize_t n = perform(r);
 
 		engine_result(e, r, n < 0 ? -errno : n);
 	}
 	e->running = nested;
-	if (e->first && !e->again.at_ns)
+	if (e->line.first && !e->again.at_ns)
 		loop_arm(e->loop, &e->again, 0);
 	return 0;
 }

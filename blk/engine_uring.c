@@ -77,10 +77,10 @@ static void fill(struct uring *u)
 	struct io_uring_sqe *sqe;
 	struct blk_request *r;
 
-	while (u->inside < DEPTH && (r = engine_take(&u->engine))) {
+	while (u->inside < DEPTH && (r = line_take(&u->engine.line))) {
 		sqe = io_uring_get_sqe(&u->ring);
 		if (!sqe) {
-			engine_put_back(&u->engine, r);
+			line_prepend(&u->engine.line, r);
 			return;
 		}
 		prepare(sqe, r);

@@ -7,13 +7,14 @@
 #include "blk/raw.h"
 
 #include "base/util.h"
+#include "blk/layer.h"
 
 #define RAW_BOUNCE KIB(64)
 #define RAW_ZERO_PIECES 16u
 
 /* Requests that the kernel does not take as they are, done piece by piece, one at a time. */
 struct raw_slow {
-	struct blk_request *first, **last; /* what waits, and all that came after it */
+	struct blk_line line; /* what waits, and all that came after it */
 	struct blk_request *now;
 	struct blk_request part;     /* a piece of `now` */
 	uint64_t pos, len;           /* the piece, in `now` */

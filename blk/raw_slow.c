@@ -22,7 +22,6 @@ int raw_slow_init(struct raw *w)
 {
 	struct raw_slow *s = &w->slow;
 
-	s->last = &s->first;
 	if (w->align > 1)
 		s->bounce = aligned_alloc(4096, RAW_BOUNCE);
 	if (w->align > 1 && !s->bounce)
@@ -68,7 +67,7 @@ static bool direct(const struct raw *w, const struct blk_request *r)
 bool raw_slow_take(struct raw *w, struct blk_request *r)
 {
 	const struct raw_slow *s = &w->slow;
-	bool waits = s->first || (s->now && !whole_blocks(w, s->now));
+	bool waits = s->line.first || (s->now && !whole_blocks(w, s->now));
 
 	if (!waits && direct(w, r))
 		return false;
@@ -78,9 +77,7 @@ bool raw_slow_take(struct raw *w, struct blk_request *r)
 
 void raw_slow_append(struct raw *w, struct blk_request *r)
 {
-	r->next = NULL;
-	*w->slow.last = r;
-	w->slow.last = &r->next;
+	line_append(&w->slow.line, r);
 	raw_slow_next(w);
 }
 
@@ -185,15 +182,13 @@ void raw_slow_next(struct raw *w)
 {
 	struct raw_slow *s = &w->slow;
 
-	while (!s->now && s->first) {
-		struct blk_request *r = s->first;
+	while (!s->now && s->line.first) {
+		struct blk_request *r = s->line.first;
 		bool as_is = direct(w, r);
 
 		if (!as_is && !whole_blocks(w, r) && w->file.inflight)
 			return;
-		s->first = r->next;
-		if (!s->first)
-			s->last = &s->first;
+		line_take(&s->line);
 		if (as_is) {
 			raw_send(w, r);
 			continue;

@@ -144,20 +144,31 @@ static void now_done(struct blk_request *r, int rc)
 	n->rc = rc;
 }
 
+static int run_now(struct blk *b, struct now *n)
+{
+	n->r.done = now_done;
+	blk_submit(b, &n->r);
+	blk_commit(b);
+	assert_int_equal(blk_drain(b), 0);
+	assert_true(n->over);
+	return n->rc;
+}
+
 int blk_now(struct blk *b, enum blk_op op, uint64_t off, void *buf, uint64_t len)
 {
 	struct iovec iov = {buf, len};
-	struct now n = {.r = {.op = op, .off = off, .len = len, .done = now_done}};
+	struct now n = {
+		.r = {.op = op, .off = off, .len = len, .iov = &iov, .iovcnt = buf != NULL}};
 
-	if (buf) {
-		n.r.iov = &iov;
-		n.r.iovcnt = 1;
-	}
-	blk_submit(b, &n.r);
-	blk_commit(b);
-	assert_int_equal(blk_drain(b), 0);
-	assert_true(n.over);
-	return n.rc;
+	return run_now(b, &n);
+}
+
+int blk_now_iov(struct blk *b, enum blk_op op, const struct iovec *iov, unsigned iovcnt)
+{
+	struct now n = {
+		.r = {.op = op, .len = iov_size(iov, iovcnt), .iov = iov, .iovcnt = iovcnt}};
+
+	return run_now(b, &n);
 }
 
 struct slot {
@@ -215,7 +226,9 @@ static void stress_done(struct blk_request *r, int rc)
 	struct run *run = slot->run;
 
 	assert_true(slot->busy);
-	assert_int_equal(rc, 0);
+	if (rc)
+		fail_msg("request %u: operation %u at %llu, %llu bytes: %s", run->ended, r->op,
+			(unsigned long long)r->off, (unsigned long long)r->len, strerror(-rc));
 	apply(run, r);
 	slot->busy = false;
 	run->ended++;
@@ -363,4 +376,24 @@ void blk_stress_run(struct blk_stress *s, uint64_t seed)
 	for (unsigned i = 0; i < s->depth; i++)
 		free(run->slot[i].buf);
 	free(run);
+}
+
+void blk_stress_zeroed(struct blk *b, struct loop *loop, unsigned requests, unsigned depth)
+{
+	struct blk_stress s = {
+		.blk = b,
+		.loop = loop,
+		.requests = requests,
+		.depth = depth,
+		.unaligned = true,
+		.shadow = calloc(1, b->size),
+		.known = malloc(b->size / BLK_SECTOR * sizeof(bool)),
+	};
+
+	assert_non_null(s.shadow);
+	assert_non_null(s.known);
+	memset(s.known, true, b->size / BLK_SECTOR * sizeof(bool));
+	blk_stress_run(&s, 0x9e3779b97f4a7c15ull + requests);
+	free(s.shadow);
+	free(s.known);
 }

@@ -32,6 +32,9 @@ uint64_t fake_random(uint64_t *seed);
 /* Submits one request and waits for it by draining the disk: its rc. */
 int blk_now(struct blk *b, enum blk_op op, uint64_t off, void *buf, uint64_t len);
 
+/* As blk_now, from the disk's start. */
+int blk_now_iov(struct blk *b, enum blk_op op, const struct iovec *iov, unsigned iovcnt);
+
 struct blk_stress {
 	struct blk *blk;
 	struct loop *loop;
@@ -46,5 +49,8 @@ struct blk_stress {
  * read is compared with the shadow, in the end all of it. Fails the test where they differ.
  */
 void blk_stress_run(struct blk_stress *s, uint64_t seed);
+
+/* The same, on a disk that reads as zeroes everywhere, with memory as a guest may have it. */
+void blk_stress_zeroed(struct blk *b, struct loop *loop, unsigned requests, unsigned depth);
 
 #endif

@@ -72,26 +72,6 @@ static void finish(struct fixture *f)
 	close(f->fd);
 }
 
-static void stress(struct fixture *f, unsigned requests, unsigned depth, bool unaligned)
-{
-	struct blk_stress s = {
-		.blk = f->blk,
-		.loop = f->loop,
-		.requests = requests,
-		.depth = depth,
-		.unaligned = unaligned,
-		.shadow = calloc(1, f->blk->size),
-		.known = calloc(f->blk->size / BLK_SECTOR, sizeof(bool)),
-	};
-
-	assert_non_null(s.shadow);
-	assert_non_null(s.known);
-	memset(s.known, true, f->blk->size / BLK_SECTOR);
-	blk_stress_run(&s, 0x9e3779b97f4a7c15ull + requests);
-	free(s.shadow);
-	free(s.known);
-}
-
 static const enum engine_kind kinds[] = {ENGINE_IO_URING, ENGINE_SYNC};
 
 /* 400 at once are three times what is in the kernel at most. */
@@ -102,11 +82,11 @@ static void test_random(void **state)
 
 		start(&f, kinds[i], RAW_WRITEBACK);
 		assert_int_equal(open_disk(&f, SIZE), 0);
-		stress(&f, 90000, 32, true);
+		blk_stress_zeroed(f.blk, f.loop, 90000, 32);
 		finish(&f);
 		start(&f, kinds[i], RAW_UNSAFE);
 		assert_int_equal(open_disk(&f, SIZE), 0);
-		stress(&f, 10000, 400, true);
+		blk_stress_zeroed(f.blk, f.loop, 10000, 400);
 		finish(&f);
 	}
 }
@@ -118,7 +98,7 @@ static void test_writethrough(void **state)
 
 		start(&f, kinds[i], RAW_WRITETHROUGH);
 		assert_int_equal(open_disk(&f, MIB(1)), 0);
-		stress(&f, 200, 8, true);
+		blk_stress_zeroed(f.blk, f.loop, 200, 8);
 		finish(&f);
 	}
 }
@@ -147,12 +127,12 @@ static void test_direct(void **state)
 
 		if (!direct(&f, kinds[i], SIZE))
 			skip();
-		stress(&f, 2000, 16, true);
+		blk_stress_zeroed(f.blk, f.loop, 2000, 16);
 		/* As on a disk of 4 KiB blocks: what is not whole ones is read, changed, written.
 		 */
 		container_of(f.blk, struct raw, blk)->align = 4096;
 		clear_disk(&f);
-		stress(&f, 4000, 32, false);
+		blk_stress_zeroed(f.blk, f.loop, 4000, 32);
 		finish(&f);
 	}
 }
