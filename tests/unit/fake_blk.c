@@ -38,16 +38,15 @@ static void perform(struct fake_blk *f, struct blk_request *r)
 		memset(at, r->op == BLK_DISCARD ? 0xdd : 0, r->len);
 	f->writes += r->op == BLK_WRITE;
 	f->flushes += r->op == BLK_FLUSH;
-	f->written_ns = now_ns();
 	r->done(r, 0);
 }
 
 static void complete_one(struct fake_blk *f)
 {
-	unsigned i = (unsigned)(fake_random(&f->seed) % f->count);
+	unsigned i = f->in_order ? 0 : (unsigned)(fake_random(&f->seed) % f->count);
 	struct blk_request *r = f->pending[i];
 
-	f->pending[i] = f->pending[--f->count];
+	memmove(f->pending + i, f->pending + i + 1, (--f->count - i) * sizeof(r));
 	perform(f, r);
 }
 

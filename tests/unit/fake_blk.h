@@ -17,10 +17,10 @@ struct fake_blk {
 	uint64_t seed;
 	struct blk_request *pending[FAKE_BLK_PENDING];
 	unsigned count;
+	bool in_order; /* not random */
 	unsigned commits, flushes, writes;
-	uint64_t written_ns; /* when the last request was completed */
-	unsigned fail_in;    /* the how-manieth request from now fails with EIO; 0: none does */
-	int64_t measured;    /* what measure says; 0: the size */
+	unsigned fail_in; /* the how-manieth request from now fails with EIO; 0: none does */
+	int64_t measured; /* what measure says; 0: the size */
 };
 
 /* `size` bytes of zeroes. Destroyed as any disk. */
