@@ -31,6 +31,7 @@ struct loop {
 	int epoll_fd;
 	struct watch wake;
 	struct timer *timers; /* sorted by at_ns; touched by the loop's thread only */
+	struct deferred *deferred, **deferred_end; /* as are these, in order */
 	struct epoll_event batch[BATCH];
 	int batch_len, batch_pos;
 
@@ -85,6 +86,7 @@ int loop_create(struct loop **out, const char *name)
 	snprintf(l->name, sizeof(l->name), "%s", name);
 	pthread_mutex_init(&l->lock, NULL);
 	pthread_cond_init(&l->called, NULL);
+	l->deferred_end = &l->deferred;
 	l->wake = WATCH_INIT(wake_ready, l);
 	l->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	rc = l->epoll_fd < 0 ? failno(errno, "event loop %s", name)
@@ -215,6 +217,42 @@ static int wait_events(struct loop *l)
 	return (int)syscall(SYS_epoll_pwait2, l->epoll_fd, l->batch, BATCH, timeout, NULL, 0);
 }
 
+void loop_defer(struct loop *l, struct deferred *d)
+{
+	if (d->due)
+		return;
+	d->due = true;
+	d->next = NULL;
+	*l->deferred_end = d;
+	l->deferred_end = &d->next;
+}
+
+bool loop_undefer(struct loop *l, struct deferred *d)
+{
+	struct deferred **p = &l->deferred;
+
+	if (!d->due)
+		return false;
+	while (*p != d)
+		p = &(*p)->next;
+	*p = d->next;
+	if (!*p)
+		l->deferred_end = p;
+	d->due = false;
+	return true;
+}
+
+/* What these defer in turn is their turn, too. */
+static void run_deferred(struct loop *l)
+{
+	while (l->deferred) {
+		struct deferred *d = l->deferred;
+
+		loop_undefer(l, d);
+		d->run(d->arg);
+	}
+}
+
 static void run_batch(struct loop *l, int n)
 {
 	l->batch_len = n;
@@ -224,6 +262,7 @@ static void run_batch(struct loop *l, int n)
 
 		if (w)
 			w->ready(w->arg, ev->events);
+		run_deferred(l);
 	}
 	l->batch_len = l->batch_pos = 0;
 }
@@ -252,6 +291,7 @@ int loop_run(struct loop *l)
 
 		run_calls(l);
 		run_timers(l);
+		run_deferred(l);
 		if (stopped(l))
 			break;
 		n = wait_events(l);

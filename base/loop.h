@@ -4,6 +4,7 @@
 #define BASE_LOOP_H
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/epoll.h>
 
@@ -27,6 +28,16 @@ struct timer {
 };
 
 #define TIMER_INIT(fired_, arg_) ((struct timer){.fired = (fired_), .arg = (arg_)})
+
+/* Work for when the callback in progress is over: what can be done once for many. Embed it. */
+struct deferred {
+	void (*run)(void *arg);
+	void *arg;
+	struct deferred *next;
+	bool due;
+};
+
+#define DEFERRED_INIT(run_, arg_) ((struct deferred){.run = (run_), .arg = (arg_)})
 
 /* `name` (15 bytes at most) names the thread made by loop_spawn. 0 or -errno. */
 int loop_create(struct loop **out, const char *name);
@@ -65,6 +76,14 @@ void loop_del(struct loop *l, struct watch *w);
 /* Arms (or re-arms) a timer `ns` from now; loop_disarm is a no-op on one not armed. */
 void loop_arm(struct loop *l, struct timer *t, uint64_t ns);
 void loop_disarm(struct loop *l, struct timer *t);
+
+/*
+ * Has d->run called once, after the callback in progress and before the next; a no-op where it is
+ * due already. What is deferred while no thread runs the loop waits for one. loop_undefer takes it
+ * back: true where it was due.
+ */
+void loop_defer(struct loop *l, struct deferred *d);
+bool loop_undefer(struct loop *l, struct deferred *d);
 
 /*
  * Runs fn(arg) on the loop's thread and waits until it has returned. Runs it at once when called on

@@ -137,12 +137,76 @@ static void test_calls(void **state)
 	assert_int_equal(c.n, 4001);
 }
 
+struct work {
+	struct loop *loop;
+	struct watch w[2];
+	struct deferred d[3];
+	char seen[16];
+	unsigned n;
+};
+
+static void deferred_a(void *arg)
+{
+	struct work *k = arg;
+
+	k->seen[k->n++] = 'a';
+	loop_defer(k->loop, &k->d[1]); /* its turn is at once */
+}
+
+static void deferred_b(void *arg)
+{
+	struct work *k = arg;
+
+	k->seen[k->n++] = 'b';
+}
+
+/* Twice in one batch: between the two the deferred work is done, and once however often it was due. */
+static void defers(void *arg, uint32_t events)
+{
+	struct work *k = arg;
+
+	k->seen[k->n++] = '|';
+	loop_defer(k->loop, &k->d[0]);
+	loop_defer(k->loop, &k->d[2]);
+	loop_defer(k->loop, &k->d[0]);
+	assert_true(loop_undefer(k->loop, &k->d[2]));
+	assert_false(loop_undefer(k->loop, &k->d[2]));
+	if (k->n > 3)
+		loop_stop(k->loop);
+	else
+		loop_defer(k->loop, &k->d[2]);
+}
+
+static void test_deferred(void **state)
+{
+	struct work k = {0};
+
+	assert_int_equal(loop_create(&k.loop, "test"), 0);
+	k.d[0] = DEFERRED_INIT(deferred_a, &k);
+	k.d[1] = DEFERRED_INIT(deferred_b, &k);
+	k.d[2] = DEFERRED_INIT(deferred_b, &k);
+	for (int i = 0; i < 2; i++) {
+		k.w[i] = WATCH_INIT(defers, &k);
+		assert_int_equal(loop_add(k.loop, &k.w[i], eventfd(1, EFD_CLOEXEC), EPOLLIN), 0);
+	}
+	assert_int_equal(loop_run(k.loop), 0);
+	assert_string_equal(k.seen, "|abb|ab");
+	for (int i = 0; i < 2; i++) {
+		int fd = k.w[i].fd;
+
+		loop_del(k.loop, &k.w[i]);
+		close(fd);
+	}
+	loop_destroy(k.loop);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_delete_in_batch),
 		cmocka_unit_test(test_timers),
 		cmocka_unit_test(test_calls),
+		cmocka_unit_test(test_deferred),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
