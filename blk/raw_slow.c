@@ -15,8 +15,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Only ever read: all of it is the host's page of zeroes. */
-static _Alignas(4096) const uint8_t zeroes[RAW_BOUNCE];
+/* Only ever read, so that all of it is the host's page of zeroes, and none of it in the program's
+ * file, as a constant would be. */
+static _Alignas(4096) uint8_t zeroes[RAW_BOUNCE];
 
 int raw_slow_init(struct raw *w)
 {
@@ -108,7 +109,7 @@ static void send_zeroes(struct raw *w)
 
 	while (left) {
 		/* pwritev takes what it may not change as void * all the same. */
-		s->iov[n].iov_base = (void *)(uintptr_t)zeroes;
+		s->iov[n].iov_base = zeroes;
 		s->iov[n].iov_len = MIN(left, sizeof(zeroes));
 		left -= s->iov[n++].iov_len;
 	}

@@ -190,6 +190,7 @@ static int pack_root(struct run *r)
 	struct initrd_root root = {.kernel_fd = r->vm.mc.kernel_fd,
 		.kernel_path = r->vm.kernel_path,
 		.modules = r->vm.cfg.modules,
+		.disks = r->vm.cfg.disk.count > 0,
 		.unpacker = &r->vm.unpack.unpacker};
 
 	r->root_fd = root_open(r->vm.cfg.rootfs, &r->root_path);

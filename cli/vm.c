@@ -10,6 +10,7 @@
 #include "cli/cli.h"
 #include "cli/kernel.h"
 #include "vmm/cmdline.h"
+#include "vmm/disk.h"
 #include "vmm/host.h"
 
 #include <errno.h>
@@ -135,6 +136,20 @@ static int name_kernel(struct vm *vm)
 	return vm->cfg.kernel ? 0 : fail(ENOMEM, "out of memory");
 }
 
+static int open_disks(struct vm *vm)
+{
+	struct machine_config *mc = &vm->mc;
+
+	mc->disks = vm->cfg.disks;
+	for (unsigned i = 0; i < vm->cfg.disk.count; i++) {
+		mc->disk_fd[i] = disk_open(&vm->cfg.disks[i]);
+		if (mc->disk_fd[i] < 0)
+			return mc->disk_fd[i];
+		mc->disk_count++;
+	}
+	return 0;
+}
+
 static int open_all(struct vm *vm)
 {
 	const struct config *c = &vm->cfg;
@@ -147,6 +162,8 @@ static int open_all(struct vm *vm)
 	if (vm->mc.kernel_fd < 0)
 		return vm->mc.kernel_fd;
 	rc = name_kernel(vm);
+	if (!rc)
+		rc = open_disks(vm);
 	if (!rc)
 		rc = open_output("--console", c->console_path, &vm->console_fd);
 	if (!rc)
@@ -181,6 +198,7 @@ int vm_create(struct vm *vm)
 		return rc;
 	rc = machine_create(&vm->machine, vm->loop, mc);
 	mc->kvm_fd = mc->kernel_fd = mc->vsock_dir = mc->vsock_listen = -1;
+	mc->disk_count = 0;
 	if (mc->resettable)
 		unpack_helper_seal(&vm->unpack);
 	else
@@ -272,6 +290,8 @@ static void tear_down(struct vm *vm)
 	cleanup_fd_(&mc->kernel_fd);
 	cleanup_fd_(&mc->vsock_dir);
 	cleanup_fd_(&mc->vsock_listen);
+	while (mc->disk_count)
+		close(mc->disk_fd[--mc->disk_count]);
 	signals_finish(&vm->signals);
 	loop_destroy(vm->loop);
 	cleanup_fd_(&vm->console_fd);

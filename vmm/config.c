@@ -6,6 +6,8 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "hw/mem.h"
+#include "vmm/disk.h"
+#include "vmm/machine.h"
 #include "vmm/rundir.h"
 
 #include <errno.h>
@@ -95,6 +97,8 @@ static const struct field table[] = {
 		"start even where KVM is software that cannot run stock "
 		"guests",
 		AT(allow_software_kvm), .type = FIELD_FLAG, .commands = BOTH},
+	{"disk", "KEYS", "a disk, path=FILE and what is told below; may be repeated", AT(disk),
+		.type = FIELD_LIST, .commands = BOTH, .letter = 'd'},
 	{"stats", "FILE", "write phases and exits as JSON there at the end", AT(stats),
 		.type = FIELD_STRING, .commands = BOTH},
 	{"config", "FILE",
@@ -117,6 +121,9 @@ int config_init(struct config *c, enum config_command command)
 
 void config_finish(struct config *c)
 {
+	for (unsigned i = 0; c->disks && i < c->disk.count; i++)
+		disk_config_finish(&c->disks[i]);
+	free(steal_ptr(&c->disks));
 	fields_finish(&c->fields);
 }
 
@@ -247,6 +254,20 @@ static int check_env(struct config *c)
 	return 0;
 }
 
+static int check_disks(struct config *c)
+{
+	int rc = 0;
+
+	if (c->disk.count > MACHINE_DISKS_MAX)
+		return fail(EINVAL, "--disk: at most %u", MACHINE_DISKS_MAX);
+	c->disks = calloc(c->disk.count + 1, sizeof(*c->disks));
+	if (!c->disks)
+		return fail(ENOMEM, "out of memory");
+	for (unsigned i = 0; i < c->disk.count && !rc; i++)
+		rc = disk_parse(&c->disks[i], c->disk.items[i]);
+	return rc;
+}
+
 int config_check(struct config *c)
 {
 	int rc;
@@ -265,6 +286,8 @@ int config_check(struct config *c)
 		rc = config_check_memory(c->memory);
 	if (!rc)
 		rc = check_env(c);
+	if (!rc)
+		rc = check_disks(c);
 	if (!rc && (c->fields.command & RUN) && !c->command.count)
 		rc = fail(EINVAL, "no command; try: kvick run -- uname -a");
 	return rc;
@@ -273,6 +296,10 @@ int config_check(struct config *c)
 void config_print_help(const struct config *c, FILE *out)
 {
 	fields_print_help(&c->fields, out);
+	fputs("\nKeys of --disk, as in path=disk.img,cache=none (a comma within a value is "
+	      "doubled):\n",
+		out);
+	disk_print_help(out);
 }
 
 void config_save(const struct config *c, FILE *out)

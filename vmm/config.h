@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct disk_config;
+
 enum config_command { CONFIG_BOOT = 1u << 0, CONFIG_RUN = 1u << 1 };
 
 enum config_on_reboot { ON_REBOOT_EXIT, ON_REBOOT_RESTART };
@@ -33,14 +35,16 @@ struct config {
 	bool no_stdin;
 	uint32_t cid;
 	char *stats;
+	struct field_list disk;    /* the words of each --disk */
 	struct field_list command; /* run: what the guest executes */
 	char *config_file;
 	bool help;
 
 	/* Made of the above by config_check. */
 	enum config_console console_kind;
-	const char *console_path; /* CONSOLE_FILE; within `console` */
-	bool memory_given;        /* else run may take more when the root needs it */
+	const char *console_path;  /* CONSOLE_FILE; within `console` */
+	bool memory_given;         /* else run may take more when the root needs it */
+	struct disk_config *disks; /* disk.count of them */
 
 	struct fields fields;
 };

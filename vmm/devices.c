@@ -6,6 +6,8 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/stream.h"
+#include "blk/engine.h"
+#include "blk/raw.h"
 #include "hw/acpi.h"
 #include "hw/i8042.h"
 #include "hw/pit.h"
@@ -13,9 +15,11 @@
 #include "hw/pvpanic.h"
 #include "hw/rtc.h"
 #include "hw/serial.h"
+#include "virtio/blk.h"
 #include "virtio/mmio.h"
 #include "virtio/rng.h"
 #include "virtio/vsock.h"
+#include "vmm/disk.h"
 
 #include <errno.h>
 #include <unistd.h>
@@ -146,18 +150,47 @@ static int add_rng(struct devices *d)
 	return rc ? rc : add_slot(d, dev, rng_destroy);
 }
 
+static int add_disk(struct devices *d, const struct disk_config *cfg, int fd)
+{
+	struct virtio_blk_config_args args = {
+		.name = cfg->id ? cfg->id : cfg->path,
+		.serial = cfg->serial,
+		.queues = cfg->queues,
+		.writeback = cfg->cache != RAW_WRITETHROUGH,
+	};
+	struct virtio_device *dev;
+	int rc = disk_create(&args.blk, cfg, fd, d->engine, d->io);
+
+	if (!rc)
+		rc = virtio_blk_create(&dev, &args);
+	return rc ? rc : add_slot(d, dev, virtio_blk_destroy);
+}
+
+/* Takes the descriptors: those that come to nothing are closed. */
+static int add_disks(struct devices *d, const struct machine_config *cfg)
+{
+	int rc = cfg->disk_count ? engine_create(&d->engine, d->io, ENGINE_AUTO) : 0;
+
+	for (unsigned i = 0; i < cfg->disk_count; i++)
+		if (rc)
+			close(cfg->disk_fd[i]);
+		else
+			rc = add_disk(d, &cfg->disks[i], cfg->disk_fd[i]);
+	return rc;
+}
+
 static int add_virtio(struct devices *d, const struct machine_config *cfg)
 {
 	int rc = 0;
 
-	if (!cfg->vsock && !cfg->rng)
+	if (!cfg->vsock && !cfg->rng && !cfg->disk_count)
 		return 0;
 	rc = loop_create(&d->io, "io");
 	if (!rc && cfg->vsock)
 		rc = add_vsock(d, cfg);
 	if (!rc && cfg->rng)
 		rc = add_rng(d);
-	return rc;
+	return rc ? rc : add_disks(d, cfg);
 }
 
 int devices_init(struct devices *d, const struct kvm *kvm, struct mem *mem, struct loop *control,
@@ -197,6 +230,7 @@ void devices_finish(struct devices *d)
 		loop_join(d->io);
 	while (d->slots)
 		slot_finish(&d->slot[--d->slots]);
+	engine_destroy(d->engine);
 	loop_destroy(d->io);
 	pvpanic_destroy(d->pvpanic);
 	pm_destroy(d->pm);

@@ -9,6 +9,7 @@
 #include "hw/panic.h"
 #include "vmm/machine.h"
 
+struct blk_engine;
 struct i8042;
 struct kvm;
 struct pit;
@@ -49,7 +50,8 @@ struct devices {
 	struct mem *mem;
 	struct loop *control;
 
-	struct loop *io; /* owns the queues; made with the first virtio device */
+	struct loop *io;           /* owns the queues; made with the first virtio device */
+	struct blk_engine *engine; /* of the disks on it; made with the first */
 	struct bus pio, mmio;
 	struct irq com1_irq, rtc_irq, ged_irq;
 	struct serial *serial; /* NULL when the machine has none */

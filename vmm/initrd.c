@@ -21,9 +21,8 @@ struct initrd {
 
 /* What the devices of run need in the guest. */
 static const struct module_want wanted[] = {
-	{"virtio_mmio", false},
-	{"vmw_vsock_virtio_transport", false},
-	{"virtio_rng", true},
+	{"virtio_mmio", false}, {"vmw_vsock_virtio_transport", false}, {"virtio_rng", true},
+	{"virtio_blk", false}, /* last: only where there are disks */
 };
 
 int initrd_from_file(struct initrd **out, int fd, const char *name)
@@ -52,7 +51,7 @@ static int resolve(struct initrd *i, const struct initrd_root *r)
 		.kernel_path = r->kernel_path,
 		.version = version,
 		.want = wanted,
-		.nwant = ARRAY_SIZE(wanted),
+		.nwant = ARRAY_SIZE(wanted) - (r->disks ? 0 : 1),
 		.unpacker = r->unpacker,
 	};
 	int rc = loader_version(r->kernel_fd, r->kernel_path, version, sizeof(version));

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct disk_config;
 struct loop;
 struct loader_initrd;
 struct machine;
@@ -47,6 +48,8 @@ const char *machine_end_name(enum machine_end e);
 /* What the host's socket for the guest's streams is called in the directory of a running VM. */
 #define MACHINE_VSOCK_NAME "vsock"
 
+#define MACHINE_DISKS_MAX 6u /* beside vsock and rng on the lines that virtio-mmio has */
+
 /*
  * Everything a machine is made of, opened by the caller: descriptors and names for messages, no
  * paths. Descriptors are taken by machine_create, also when it fails, unless marked borrowed. -1:
@@ -76,6 +79,9 @@ struct machine_config {
 	int vsock_dir;      /* O_PATH directory in which host sockets are found */
 	int vsock_listen;   /* listening UNIX socket for host-initiated connections */
 	bool rng;
+	const struct disk_config *disks; /* disk_count of them; borrowed as long as the machine */
+	int disk_fd[MACHINE_DISKS_MAX];
+	unsigned disk_count;
 	enum jail_mode jail; /* of the vCPU and I/O threads; the caller enters its own after
 				machine_start */
 

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: MIT
+#include "vmm/disk.h"
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/util.h"
+#include "blk/guard.h"
+#include "blk/limit.h"
+#include "blk/lock.h"
+#include "blk/overlay_memory.h"
+#include "blk/probe.h"
+#include "blk/raw.h"
+#include "virtio/blk.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define DISK (1u << 0)
+#define AT(member) .offset = offsetof(struct disk_config, member)
+
+static const char *const formats[] = {[DISK_PROBED] = "auto", [DISK_RAW] = "raw", NULL};
+static const char *const overlays[] = {
+	[DISK_NO_OVERLAY] = "none", [DISK_OVERLAY_MEMORY] = "memory", NULL};
+
+static const struct field keys[] = {
+	{"path", "FILE", "the image, a regular file or a block device", AT(path),
+		.type = FIELD_STRING, .commands = DISK},
+	{"format", "FORMAT",
+		"auto looks at the first sector, and the guest cannot change what it would find",
+		AT(format), .type = FIELD_ENUM, .names = formats, .fallback = "auto",
+		.commands = DISK},
+	{"ro", NULL, "the guest cannot write", AT(read_only), .type = FIELD_FLAG, .commands = DISK},
+	{"overlay", "WHERE", "memory: what the guest writes is thrown away at the end", AT(overlay),
+		.type = FIELD_ENUM, .names = overlays, .fallback = "none", .commands = DISK},
+	{"cache", "MODE",
+		"none goes past the host's page cache; writethrough makes each write durable, "
+		"unsafe none",
+		AT(cache), .type = FIELD_ENUM, .names = raw_cache_names, .fallback = "writeback",
+		.commands = DISK},
+	{"queues", "N", "virtqueues", AT(queues), .type = FIELD_U32, .fallback = "1", .min = 1,
+		.max = VIRTIO_BLK_QUEUES_MAX, .commands = DISK},
+	{"id", "NAME", "what messages and commands call the disk; without it the path", AT(id),
+		.type = FIELD_STRING, .commands = DISK},
+	{"serial", "TEXT", "its serial number, 20 bytes at most", AT(serial), .type = FIELD_STRING,
+		.commands = DISK},
+	{"bw", "SIZE", "bytes a second", AT(bandwidth), .type = FIELD_SIZE, .fallback = "0",
+		.commands = DISK},
+	{"bw-burst", "SIZE", "bytes at once after a rest", AT(bandwidth_burst), .type = FIELD_SIZE,
+		.fallback = "0", .commands = DISK},
+	{"iops", "N", "requests a second", AT(iops), .type = FIELD_U32, .fallback = "0",
+		.commands = DISK},
+	{"iops-burst", "N", "requests at once after a rest", AT(iops_burst), .type = FIELD_U32,
+		.fallback = "0", .commands = DISK},
+};
+
+/* --- words -------------------------------------------------------------------------------------
+ */
+
+/* Cuts the next key off *at, in place: up to a comma that is not doubled; doubled ones become one.
+ */
+static char *next_key(char **at)
+{
+	char *key = *at, *to = key, *from = key;
+
+	while (*from && (*from != ',' || from[1] == ',')) {
+		from += *from == ',';
+		*to++ = *from++;
+	}
+	*at = *from ? from + 1 : NULL;
+	*to = '\0';
+	return key;
+}
+
+static int take_key(struct disk_config *d, char *key)
+{
+	char *value = strchr(key, '=');
+	const struct field *f;
+	uint64_t bit;
+
+	if (value)
+		*value++ = '\0';
+	f = field_find(&d->fields, key);
+	if (!f)
+		return fail(EINVAL, "unknown key \"%s\"; see kvick boot --help", key);
+	bit = 1ull << (f - keys);
+	if (d->fields.given & bit)
+		return fail(EINVAL, "%s: given twice", key);
+	if (!value && f->type != FIELD_FLAG)
+		return fail(EINVAL, "%s: needs a value, %s=%s", key, key, f->arg);
+	d->fields.given |= bit;
+	return field_set(&d->fields, f, value ? value : "yes", "");
+}
+
+static int check(const struct disk_config *d)
+{
+	if (!d->path || !*d->path)
+		return fail(EINVAL, "path: must name the image's file");
+	if (d->serial && strlen(d->serial) > 20)
+		return fail(EINVAL, "serial %s: must be at most 20 bytes", d->serial);
+	if (d->read_only && d->overlay)
+		return fail(EINVAL, "ro and overlay: the one leaves nothing to do for the other");
+	if (d->bandwidth_burst && !d->bandwidth)
+		return fail(EINVAL, "bw-burst: needs bw");
+	if (d->iops_burst && !d->iops)
+		return fail(EINVAL, "iops-burst: needs iops");
+	return 0;
+}
+
+int disk_parse(struct disk_config *out, const char *text)
+{
+	CLEANUP_FREE char *copy = strdup(text);
+	char *at = copy;
+	int rc;
+
+	*out = (struct disk_config){
+		.fields = {.table = keys, .count = ARRAY_SIZE(keys), .command = DISK}};
+	out->fields.values = out;
+	rc = copy ? fields_init(&out->fields) : fail(ENOMEM, "out of memory");
+	while (!rc && at)
+		rc = take_key(out, next_key(&at));
+	if (!rc)
+		rc = check(out);
+	return rc ? fail_context(rc, "--disk %s", text) : 0;
+}
+
+void disk_config_finish(struct disk_config *d)
+{
+	fields_finish(&d->fields);
+}
+
+void disk_print_help(FILE *out)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(keys); i++) {
+		const struct field *f = &keys[i];
+
+		fprintf(out, "    %s%s%s: %s", f->name, f->arg ? "=" : "", f->arg ? f->arg : "",
+			f->help);
+		for (unsigned n = 0; f->names && f->names[n]; n++)
+			fprintf(out, "%s%s", n ? ", " : " (", f->names[n]);
+		fprintf(out, "%s\n", f->names ? ")" : "");
+	}
+}
+
+/* --- the file ------------------------------------------------------------------------------------
+ */
+
+/* The layer in memory takes the writes, so that the file is only read. */
+static bool only_reads(const struct disk_config *d)
+{
+	return d->read_only || d->overlay == DISK_OVERLAY_MEMORY;
+}
+
+static int look_at_format(const struct disk_config *d, int fd)
+{
+	uint8_t head[PROBE_BYTES];
+	ssize_t n = d->format == DISK_PROBED ? fd_pread_full(fd, head, sizeof(head), 0) : 0;
+	const char *format;
+
+	if (n < 0)
+		return failno((int)-n, "disk %s", d->path);
+	format = probe_format(head, (size_t)n);
+	if (!format)
+		return 0;
+	return fail(ENOTSUP,
+		"disk %s: it is a %s image, and only raw ones can be used; format=raw takes it as "
+		"it is",
+		d->path, format);
+}
+
+int disk_open(const struct disk_config *d)
+{
+	int flags = (only_reads(d) ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+	CLEANUP_FD int fd = -1;
+	struct stat st;
+	int rc;
+
+	/* A device that someone has mounted or opened so is left alone. */
+	if (stat(d->path, &st) == 0 && S_ISBLK(st.st_mode) && !only_reads(d))
+		flags |= O_EXCL;
+	fd = open(d->path, flags);
+	if (fd < 0)
+		return failno(errno, "disk %s", d->path);
+	rc = fstat(fd, &st) < 0 ? failno(errno, "disk %s", d->path) : 0;
+	/* What is neither is refused in plain words when the disk is made of it. */
+	if (!rc && (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode))) {
+		rc = look_at_format(d, fd);
+		if (!rc)
+			rc = lock_image(fd, only_reads(d), d->path);
+	}
+	return rc ? rc : steal_fd(&fd);
+}
+
+/* --- the layers
+ * ------------------------------------------------------------------------------------ */
+
+static int add_limit(struct blk **b, const struct disk_config *d, struct loop *loop)
+{
+	const struct limit_config limits = {
+		.bytes = {d->bandwidth, d->bandwidth_burst},
+		.requests = {d->iops, d->iops_burst},
+	};
+
+	return d->bandwidth || d->iops ? limit_create(b, loop, *b, &limits) : 0;
+}
+
+int disk_create(struct blk **out, const struct disk_config *d, int fd, struct blk_engine *e,
+	struct loop *loop)
+{
+	const struct raw_config raw = {.name = d->path,
+		.fd = fd,
+		.read_only = only_reads(d),
+		.cache = (enum raw_cache)d->cache};
+	struct blk *b = NULL;
+	int rc = raw_create(&b, e, &raw);
+
+	if (rc) {
+		close(fd);
+		return rc;
+	}
+	if (d->overlay == DISK_OVERLAY_MEMORY)
+		rc = overlay_memory_create(&b, b);
+	else if (d->format == DISK_PROBED && !d->read_only)
+		rc = guard_create(&b, b);
+	if (!rc)
+		rc = add_limit(&b, d, loop);
+	if (rc)
+		blk_destroy(b);
+	else
+		*out = b;
+	return rc;
+}

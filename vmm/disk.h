@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: MIT
+// A disk from what the user says of it: parsed, opened, and put together of its layers.
+#ifndef VMM_DISK_H
+#define VMM_DISK_H
+
+#include "base/field.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct blk;
+struct blk_engine;
+struct loop;
+
+enum disk_format { DISK_PROBED, DISK_RAW };
+enum disk_overlay { DISK_NO_OVERLAY, DISK_OVERLAY_MEMORY };
+
+/* The keys of --disk. */
+struct disk_config {
+	char *path;
+	unsigned format;  /* enum disk_format */
+	unsigned cache;   /* enum raw_cache */
+	unsigned overlay; /* enum disk_overlay */
+	bool read_only;
+	char *id, *serial;
+	uint32_t queues;
+	uint64_t bandwidth, bandwidth_burst; /* bytes a second; 0: no limit */
+	uint32_t iops, iops_burst;           /* requests a second; 0: no limit */
+
+	struct fields fields;
+};
+
+/*
+ * "path=FILE,ro,cache=none": keys with their values, a comma within a value doubled. `out` ends in
+ * disk_config_finish also when it fails. 0, or -errno with a message that names key and value.
+ */
+int disk_parse(struct disk_config *out, const char *text);
+void disk_config_finish(struct disk_config *d);
+
+/* One line a key, as --help shows it. */
+void disk_print_help(FILE *out);
+
+/*
+ * Opens the file, locks it, and looks what format it is in where that is not given. The
+ * descriptor, or -errno with a message that names the file: -EBUSY where another uses it.
+ */
+int disk_open(const struct disk_config *d);
+
+/*
+ * The disk of an open file, with the layers that `d` asks for. `fd` is taken; `d` is borrowed for
+ * as long as the disk is there. 0 or -errno.
+ */
+int disk_create(struct blk **out, const struct disk_config *d, int fd, struct blk_engine *e,
+	struct loop *loop);
+
+#endif
