@@ -190,11 +190,12 @@ static int pack_root(struct run *r)
 	struct initrd_root root = {.kernel_fd = r->vm.mc.kernel_fd,
 		.kernel_path = r->vm.kernel_path,
 		.modules = r->vm.cfg.modules,
-		.disks = r->vm.cfg.disk.count > 0,
+		.disks = r->vm.cfg.disk_count > 0,
 		.unpacker = &r->vm.unpack.unpacker};
 
-	r->root_fd = root_open(r->vm.cfg.rootfs, &r->root_path);
-	if (r->root_fd < 0)
+	if (!r->vm.cfg.root_disk)
+		r->root_fd = root_open(r->vm.cfg.rootfs, &r->root_path);
+	if (!r->vm.cfg.root_disk && r->root_fd < 0)
 		return r->root_fd;
 	r->init_fd = helper_open("kvick-init");
 	if (r->init_fd < 0)

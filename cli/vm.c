@@ -61,6 +61,7 @@ static int compose(struct vm *vm)
 	struct cmdline_config c = {
 		.serial = vm->cfg.console_kind != CONSOLE_OFF,
 		.init = vm->cfg.fields.command == CONFIG_RUN,
+		.root_disk = vm->cfg.root_disk,
 		.append = vm->cfg.append,
 	};
 
@@ -141,7 +142,7 @@ static int open_disks(struct vm *vm)
 	struct machine_config *mc = &vm->mc;
 
 	mc->disks = vm->cfg.disks;
-	for (unsigned i = 0; i < vm->cfg.disk.count; i++) {
+	for (unsigned i = 0; i < vm->cfg.disk_count; i++) {
 		mc->disk_fd[i] = disk_open(&vm->cfg.disks[i]);
 		if (mc->disk_fd[i] < 0)
 			return mc->disk_fd[i];

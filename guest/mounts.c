@@ -3,6 +3,7 @@
 #include "guest/boot.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -83,11 +84,71 @@ static int root_initramfs(struct boot *b)
 	return 0;
 }
 
+#define DISK "/dev/vda"
+#define NEW_ROOT "/.kvick/root"
+
+/* Read-write, else read-only. 0 or -errno. */
+static int mount_disk(const char *type)
+{
+	if (!mount(DISK, NEW_ROOT, type, 0, NULL))
+		return 0;
+	if (errno == EACCES || errno == EROFS)
+		return mount(DISK, NEW_ROOT, type, MS_RDONLY, NULL) ? -errno : 0;
+	return -errno;
+}
+
+/* Tries what file systems the kernel has, as it does itself for a root: each says whether it is one
+ * of its own. */
+static int mount_any(void)
+{
+	char line[64];
+	FILE *f = fopen("/proc/filesystems", "re");
+	int rc = -ENODEV;
+
+	if (!f)
+		return -errno;
+	while (rc && fgets(line, sizeof(line), f)) {
+		line[strcspn(line, "\n")] = 0;
+		if (line[0] == '\t')
+			rc = mount_disk(line + 1);
+	}
+	fclose(f);
+	return rc;
+}
+
+/* Takes what is mounted with it, then becomes the root. */
+static int switch_root(struct boot *b)
+{
+	static const char *const moved[] = {"/dev", "/proc", "/sys"};
+	char to[64];
+
+	for (size_t i = 0; i < COUNT(moved); i++) {
+		snprintf(to, sizeof(to), NEW_ROOT "%s", moved[i]);
+		mkdir(to, 0755); /* it is there, or the root is read-only and lacks it */
+		if (mount(moved[i], to, NULL, MS_MOVE, NULL))
+			boot_trouble(b, "mount on", moved[i], errno);
+	}
+	if (chdir(NEW_ROOT) || mount(".", "/", NULL, MS_MOVE, NULL) || chroot(".") || chdir("/"))
+		return -errno;
+	return 0;
+}
+
+/* The first disk, whole, whatever file system it has. */
+static int root_disk(struct boot *b)
+{
+	int rc;
+
+	mkdir(NEW_ROOT, 0755);
+	rc = mount_any();
+	return rc ? rc : switch_root(b);
+}
+
 static const struct {
 	const char *name;
 	int (*mount)(struct boot *b);
 } root_kinds[] = {
 	{"initramfs", root_initramfs},
+	{"disk", root_disk},
 };
 
 int boot_mount_root(struct boot *b)

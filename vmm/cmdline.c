@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { ALWAYS = 1, WITH_SERIAL = 2, WITHOUT_SERIAL = 4, WITH_INIT = 8 };
+enum { ALWAYS = 1, WITH_SERIAL = 2, WITHOUT_SERIAL = 4, WITH_INIT = 8, WITH_ROOT_DISK = 16 };
 
 static const struct {
 	unsigned when;
@@ -33,12 +33,13 @@ static const struct {
 	 */
 	{ALWAYS, "swiotlb=noforce"},
 	{WITH_INIT, "rdinit=" CMDLINE_INIT},
+	{WITH_ROOT_DISK, "kvick.root=disk"},
 };
 
 char *cmdline_compose(const struct cmdline_config *c)
 {
-	unsigned when =
-		ALWAYS | (c->serial ? WITH_SERIAL : WITHOUT_SERIAL) | (c->init ? WITH_INIT : 0u);
+	unsigned when = ALWAYS | (c->serial ? WITH_SERIAL : WITHOUT_SERIAL) |
+			(c->init ? WITH_INIT : 0u) | (c->root_disk ? WITH_ROOT_DISK : 0u);
 	char *text = NULL;
 	size_t len;
 	FILE *out = open_memstream(&text, &len);

@@ -38,8 +38,10 @@ static const struct field table[] = {
 		AT(kernel), .type = FIELD_STRING, .commands = BOTH, .letter = 'k'},
 	{"initrd", "FILE", "an initial RAM disk", AT(initrd), .type = FIELD_STRING,
 		.commands = BOOT, .letter = 'i'},
-	{"rootfs", "DIR", "the guest's root; without it the cached busybox one", AT(rootfs),
-		.type = FIELD_STRING, .commands = RUN, .letter = 'r'},
+	{"rootfs", "ROOT",
+		"the guest's root: a directory, packed into its memory, or an image (the file's "
+		"name, or the keys of --disk); without it the cached busybox one",
+		AT(rootfs), .type = FIELD_STRING, .commands = RUN, .letter = 'r'},
 	{"modules", "DIR",
 		"kernel modules: a lib/modules/VERSION; without it the one beside "
 		"the kernel, or the host's",
@@ -121,8 +123,8 @@ int config_init(struct config *c, enum config_command command)
 
 void config_finish(struct config *c)
 {
-	for (unsigned i = 0; c->disks && i < c->disk.count; i++)
-		disk_config_finish(&c->disks[i]);
+	while (c->disk_count)
+		disk_config_finish(&c->disks[--c->disk_count]);
 	free(steal_ptr(&c->disks));
 	fields_finish(&c->fields);
 }
@@ -254,17 +256,64 @@ static int check_env(struct config *c)
 	return 0;
 }
 
+static int add_disk(struct config *c, const char *text)
+{
+	if (c->disk_count == MACHINE_DISKS_MAX)
+		return fail(EINVAL, "at most %u disks", MACHINE_DISKS_MAX);
+	return disk_parse(&c->disks[c->disk_count++], text);
+}
+
+/* The keys of a disk that is a file and nothing else: malloc'd, its commas doubled. */
+static char *keys_of_file(const char *path)
+{
+	char *text = malloc(sizeof("path=") + 2 * strlen(path));
+	char *to = text ? stpcpy(text, "path=") : NULL;
+
+	for (; to && *path; path++) {
+		*to++ = *path;
+		if (*path == ',')
+			*to++ = ',';
+	}
+	if (to)
+		*to = '\0';
+	return text;
+}
+
+/* What is no directory is a disk. What is not there is told by who opens it as one. */
+static int check_root(struct config *c)
+{
+	CLEANUP_FREE char *text = NULL;
+	struct stat st;
+	int rc;
+
+	if (!c->rootfs)
+		return 0;
+	if (strncmp(c->rootfs, "path=", 5) == 0)
+		text = strdup(c->rootfs);
+	else if (stat(c->rootfs, &st) < 0 || S_ISDIR(st.st_mode))
+		return 0;
+	else
+		text = keys_of_file(c->rootfs);
+	if (!text)
+		return fail(ENOMEM, "out of memory");
+	c->root_disk = true;
+	rc = add_disk(c, text);
+	return rc ? fail_context(rc, "--rootfs") : 0;
+}
+
 static int check_disks(struct config *c)
 {
-	int rc = 0;
+	int rc;
 
-	if (c->disk.count > MACHINE_DISKS_MAX)
-		return fail(EINVAL, "--disk: at most %u", MACHINE_DISKS_MAX);
-	c->disks = calloc(c->disk.count + 1, sizeof(*c->disks));
+	c->disks = calloc(MACHINE_DISKS_MAX, sizeof(*c->disks));
 	if (!c->disks)
 		return fail(ENOMEM, "out of memory");
-	for (unsigned i = 0; i < c->disk.count && !rc; i++)
-		rc = disk_parse(&c->disks[i], c->disk.items[i]);
+	rc = check_root(c);
+	for (unsigned i = 0; i < c->disk.count && !rc; i++) {
+		rc = add_disk(c, c->disk.items[i]);
+		if (rc)
+			fail_context(rc, "--disk");
+	}
 	return rc;
 }
 

@@ -44,7 +44,9 @@ struct config {
 	enum config_console console_kind;
 	const char *console_path;  /* CONSOLE_FILE; within `console` */
 	bool memory_given;         /* else run may take more when the root needs it */
-	struct disk_config *disks; /* disk.count of them */
+	bool root_disk;            /* run: the first disk is what --rootfs names */
+	struct disk_config *disks; /* disk_count of them */
+	unsigned disk_count;
 
 	struct fields fields;
 };

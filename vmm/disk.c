@@ -122,7 +122,7 @@ int disk_parse(struct disk_config *out, const char *text)
 		rc = take_key(out, next_key(&at));
 	if (!rc)
 		rc = check(out);
-	return rc ? fail_context(rc, "--disk %s", text) : 0;
+	return rc ? fail_context(rc, "%s", text) : 0;
 }
 
 void disk_config_finish(struct disk_config *d)

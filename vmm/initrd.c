@@ -99,7 +99,7 @@ static int pack(struct initrd *i, const struct initrd_root *r)
 {
 	int rc = initramfs_create(&i->archive);
 
-	if (!rc)
+	if (!rc && r->root_fd >= 0)
 		rc = initramfs_add_tree(i->archive, r->root_fd, r->root_name);
 	if (!rc)
 		rc = initramfs_add_dir(i->archive, ".kvick", 0700);

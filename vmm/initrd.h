@@ -15,7 +15,7 @@ int initrd_from_file(struct initrd **out, int fd, const char *name);
 
 /* What makes a directory bootable. Descriptors and strings are borrowed until initrd_destroy. */
 struct initrd_root {
-	int root_fd;
+	int root_fd; /* -1: the root is elsewhere, and this is what leads there */
 	const char *root_name;
 	int init_fd; /* the guest's init, which becomes process 1 */
 	int kernel_fd;
