@@ -208,8 +208,8 @@ static bool queue_exit(struct agent *a)
 {
 	uint8_t payload[PROTO_EXIT_SIZE];
 
-	if (a->sync)
-		sync();
+	if (a->leave)
+		a->leave();
 	a->result.at_ns = clock_ns();
 	return queue(a, PROTO_EXIT, 0, payload, proto_put_exit(payload, &a->result));
 }

@@ -10,10 +10,10 @@
 
 struct agent {
 	int socket;
-	int children; /* a signalfd for SIGCHLD */
-	int null;     /* /dev/null */
-	pid_t pid;    /* the command; 0 when it has been waited for */
-	bool sync;    /* write file systems out before the end is reported */
+	int children;        /* a signalfd for SIGCHLD */
+	int null;            /* /dev/null */
+	pid_t pid;           /* the command; 0 when it has been waited for */
+	void (*leave)(void); /* before the end is reported, which ends the guest; NULL: nothing */
 	bool exit_due, over;
 	struct proto_exit result;
 	struct input input;

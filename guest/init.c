@@ -31,7 +31,7 @@ static uint64_t clock_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* A root that stays is left as its file system would like to find it. */
+/* A root that stays is left as its file system would like to find it: no one writes any more. */
 static void leave_root(void)
 {
 	kill(-1, SIGKILL);
@@ -43,8 +43,6 @@ static void leave_root(void)
 
 static _Noreturn void power_off(void)
 {
-	if (!boot.root_in_memory)
-		leave_root();
 	sync();
 	reboot(RB_POWER_OFF);
 	for (;;)
@@ -130,7 +128,8 @@ static void serve(int socket, int null, const struct proto_hello *hello)
 
 	if (rc)
 		give_up("cannot watch for", "SIGCHLD", -rc);
-	agent.sync = !boot.root_in_memory;
+	if (!boot.root_in_memory)
+		agent.leave = leave_root;
 	agent_hello(&agent, hello);
 	report_troubles();
 	rc = agent_request(&agent, &q);
