@@ -31,12 +31,16 @@ static void finish(struct raw *w, struct blk_request *r, int rc)
 	raw_slow_next(w);
 }
 
-/* There is no asynchronous way that old kernels have. */
+/* Whole blocks of the range; there is no asynchronous way that old kernels have. */
 static void discard_device(struct raw *w, struct blk_request *r)
 {
-	uint64_t range[2] = {r->off, r->len};
-	int rc = ioctl(w->file.fd, BLKDISCARD, range) < 0 ? -errno : 0;
+	uint64_t block = w->blk.physical_block;
+	uint64_t start = align_up(r->off, block), end = align_down(r->off + r->len, block);
+	uint64_t range[2] = {start, end - start};
+	int rc = 0;
 
+	if (end > start && ioctl(w->file.fd, BLKDISCARD, range) < 0)
+		rc = -errno;
 	if (rc == -EOPNOTSUPP)
 		w->blk.discard_align = 0;
 	finish(w, r, w->blk.discard_align ? rc : 0);

@@ -49,6 +49,14 @@ static bool aligned(const struct raw *w, const struct blk_request *r)
 	return (bits & (w->align - 1)) == 0 && whole_blocks(w, r);
 }
 
+/* Of a device, only whole blocks. */
+static bool can_zero(const struct raw *w, const struct blk_request *r)
+{
+	if (w->device && ((r->off | r->len) & (w->blk.physical_block - 1)))
+		return false;
+	return r->flags & BLK_UNMAP ? !w->no_punch : !w->no_zero;
+}
+
 /* Whether the engine takes it as it is. */
 static bool direct(const struct raw *w, const struct blk_request *r)
 {
@@ -57,7 +65,7 @@ static bool direct(const struct raw *w, const struct blk_request *r)
 	case BLK_WRITE:
 		return aligned(w, r);
 	case BLK_WRITE_ZEROES:
-		return r->flags & BLK_UNMAP ? !w->no_punch : !w->no_zero;
+		return can_zero(w, r);
 	case BLK_FLUSH:
 	case BLK_DISCARD:
 		break;
