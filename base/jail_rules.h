@@ -68,6 +68,7 @@ RULE(I | C | U, getrandom, "virtio-rng; seeds of hashes and of malloc")
 /* Disks. What a ring does it does as the kernel, on files that are open. */
 RULE(I | C, io_uring_enter, "requests of disks; a pause waits for their end")
 RULE(I | C, io_uring_register, "a disk that comes or goes enters or leaves the ring's files")
+RULE(I | C, preadv2, "a read that may find its data in the page cache")
 RULE(I | C, pwritev, "disks, where there is no io_uring")
 RULE(I | C, pwritev2, "as above, of a write that is to be durable")
 RULE(I | C, pwrite64, "as above")

@@ -33,7 +33,8 @@ enum engine_op {
 
 /* Embedded in the disk that uses it. */
 struct engine_file {
-	int fd;                                                             /* borrowed */
+	int fd;        /* borrowed */
+	bool buffered; /* what it reads may lie in the page cache */
 	void (*done)(struct engine_file *f, struct blk_request *r, int rc); /* 0 or -errno */
 
 	struct blk_engine *engine; /* set by engine_add */

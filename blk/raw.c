@@ -161,6 +161,7 @@ int raw_create(struct blk **out, struct blk_engine *e, const struct raw_config *
 		free(w);
 		return rc;
 	}
+	w->file.buffered = c->cache != RAW_NONE;
 	engine_add(e, &w->file);
 	w->blk.ops = &ops;
 	*out = &w->blk;
