@@ -8,6 +8,9 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "blk/engine.h"
+#include "blk/guard.h"
+#include "blk/limit.h"
+#include "blk/overlay_memory.h"
 #include "blk/raw_parts.h"
 
 #include <errno.h>
@@ -337,6 +340,27 @@ static void test_device(void **state)
 	}
 }
 
+/* All layers at once, over a file. */
+static void test_layers(void **state)
+{
+	const struct limit_config limits = {.requests = {500000, 30}};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++) {
+		struct fixture f;
+
+		start(&f, kinds[i], RAW_WRITEBACK);
+		assert_int_equal(open_disk(&f, SIZE), 0);
+		assert_int_equal(guard_create(&f.blk, f.blk), 0);
+		assert_int_equal(limit_create(&f.blk, f.loop, f.blk, &limits), 0);
+		blk_stress_zeroed(f.blk, f.loop, 5000, 64);
+		assert_int_equal(overlay_memory_create(&f.blk, f.blk), 0);
+		assert_int_equal(ftruncate(f.fd, 0), 0);
+		assert_int_equal(ftruncate(f.fd, SIZE), 0);
+		blk_stress_zeroed(f.blk, f.loop, 20000, 64);
+		finish(&f);
+	}
+}
+
 static int try_fd(struct blk_engine *e, int fd, bool read_only)
 {
 	struct raw_config c = {.name = "it", .fd = fd, .read_only = read_only};
@@ -442,6 +466,7 @@ int main(void)
 		cmocka_unit_test(test_truncated),
 		cmocka_unit_test(test_punch),
 		cmocka_unit_test(test_device),
+		cmocka_unit_test(test_layers),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_many_disks),
 		cmocka_unit_test(test_without_io_uring),
