@@ -3,6 +3,9 @@
 // has a shared lock on byte 100 + n; who does not bear another's using it, on byte 200 + n. After
 // that each looks whether any other's lock contradicts: both see it where two come at once. The
 // locks are of the open file (F_OFD_SETLK), not of the process.
+//
+// They are on an open file of their own: a ring's files are given back some time after the process
+// has ended, a tenth of a second was seen, and whoever starts the VM again would meet its own lock.
 #include "blk/lock.h"
 
 #include "base/fd.h"
@@ -42,9 +45,24 @@ static int check_free(int fd, off_t at)
 	return l.l_type == F_UNLCK ? 0 : -EBUSY;
 }
 
-void lock_release(int fd)
+void lock_release(int lock_fd)
 {
-	set_lock(fd, F_UNLCK, USED, UNSHARED + PERMISSIONS - USED);
+	if (lock_fd <= 0)
+		return;
+	/* Closing is not enough where it is a duplicate. */
+	set_lock(lock_fd, F_UNLCK, USED, UNSHARED + PERMISSIONS - USED);
+	close(lock_fd);
+}
+
+/* The same file, opened once more; what may not be opened is duplicated. */
+static int reopen(int fd)
+{
+	CLEANUP_FD int again = -1;
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	again = open(path, O_RDONLY | O_CLOEXEC);
+	return fcntl(again >= 0 ? again : fd, F_DUPFD_CLOEXEC, 3);
 }
 
 static int take(int fd, bool read_only)
@@ -139,19 +157,29 @@ static void find_holder(int fd, char *out, size_t len)
 	closedir(proc);
 }
 
-int lock_image(int fd, bool read_only, const char *name)
+static int take_or_say(int fd, bool read_only, const char *name)
 {
 	int rc = take(fd, read_only);
 	char holder[64];
 
-	if (!rc)
-		return 0;
-	lock_release(fd);
 	if (rc == -EBUSY || rc == -EAGAIN || rc == -EACCES) {
 		find_holder(fd, holder, sizeof(holder));
 		return fail(EBUSY, "disk %s: %s %s", name,
 			read_only ? "is written to by" : "is in use by", holder);
 	}
-	log_warn("disk %s: cannot be locked against other users: %s", name, strerror(-rc));
+	if (rc)
+		log_warn("disk %s: cannot be locked against other users: %s", name, strerror(-rc));
 	return 0;
+}
+
+int lock_image(int fd, bool read_only, const char *name)
+{
+	int lock_fd = reopen(fd), rc;
+
+	if (lock_fd < 0)
+		return failno(errno, "disk %s: lock", name);
+	rc = take_or_say(lock_fd, read_only, name);
+	if (rc)
+		lock_release(lock_fd);
+	return rc ? rc : lock_fd;
 }

@@ -8,13 +8,14 @@
 
 /*
  * Takes the locks of a reader, who is content with other readers, or of a writer, who wants to be
- * alone. They belong to the open file and end with its last descriptor, or by lock_release. 0, or
- * -EBUSY with a message that names the file and, where it is found, who holds it. A file system
- * without locks is warned about and used all the same.
+ * alone. Returns a descriptor that holds them, above 2, for lock_release; or -EBUSY with a message
+ * that names the file and, where it is found, who has it. Ends with the process at the latest. A
+ * file system without locks is warned about and used all the same. Opens files of /proc: not for
+ * behind a jail.
  */
 int lock_image(int fd, bool read_only, const char *name);
 
-/* Now, whoever else still has the open file: a ring gives files back late. */
-void lock_release(int fd);
+/* Gives up the locks and the descriptor; 0 or less is none. */
+void lock_release(int lock_fd);
 
 #endif

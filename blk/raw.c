@@ -133,7 +133,7 @@ static void raw_destroy(struct blk *b)
 	struct raw *w = container_of(b, struct raw, blk);
 
 	engine_remove(&w->file);
-	lock_release(w->file.fd);
+	lock_release(w->lock_fd);
 	close(w->file.fd);
 	raw_slow_finish(w);
 	free(w);
@@ -161,6 +161,7 @@ int raw_create(struct blk **out, struct blk_engine *e, const struct raw_config *
 		free(w);
 		return rc;
 	}
+	w->lock_fd = c->lock_fd;
 	w->file.buffered = c->cache != RAW_NONE;
 	engine_add(e, &w->file);
 	w->blk.ops = &ops;

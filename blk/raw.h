@@ -19,8 +19,8 @@ extern const char *const raw_cache_names[];
 
 struct raw_config {
 	const char *name; /* for messages; borrowed for as long as the disk is there */
-	int fd; /* open for reading, and for writing unless read_only; taken on success, its locks
-		   too */
+	int fd;           /* open for reading, and for writing unless read_only; taken on success */
+	int lock_fd;      /* of lock_image; taken on success; 0: none */
 	bool read_only;
 	enum raw_cache cache;
 };

@@ -26,6 +26,7 @@ struct raw_slow {
 struct raw {
 	struct blk blk;
 	struct engine_file file;
+	int lock_fd; /* 0: none */
 	enum raw_cache cache;
 	bool device;
 	bool no_punch, no_zero; /* the host cannot: zeroes are written instead */

@@ -3,10 +3,14 @@
 #include "tests/unit/test.h"
 
 #include "base/log.h"
+#include "base/loop.h"
+#include "blk/engine.h"
 #include "blk/lock.h"
+#include "blk/raw.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,16 +47,21 @@ static void test_pairs(void **state)
 	for (int first = 0; first < 2; first++) {
 		for (int second = 0; second < 2; second++) {
 			int a = reopen(), b = reopen();
-			int want = first && second ? 0 : -EBUSY;
+			int lock = lock_image(a, first, name), other;
 
-			assert_int_equal(lock_image(a, first, name), 0);
-			assert_int_equal(lock_image(b, second, name), want);
-			lock_release(a);
-			assert_int_equal(lock_image(b, second, name), 0);
-			assert_int_equal(lock_image(a, first, name), want);
-			close(b);
-			assert_int_equal(lock_image(a, false, name), 0);
+			assert_true(lock > 2);
+			other = lock_image(b, second, name);
+			if (first && second)
+				assert_true(other > 2);
+			else
+				assert_int_equal(other, -EBUSY);
+			lock_release(lock);
+			lock_release(other);
+			lock = lock_image(b, false, name);
+			assert_true(lock > 2);
+			lock_release(lock);
 			close(a);
+			close(b);
 		}
 	}
 }
@@ -60,14 +69,51 @@ static void test_pairs(void **state)
 /* One that was refused must leave nothing behind. */
 static void test_refused_leaves_nothing(void **state)
 {
-	int a = reopen(), b = reopen(), c = reopen();
+	int fd = reopen();
+	int a = lock_image(fd, true, name), b;
 
-	assert_int_equal(lock_image(a, true, name), 0);
-	assert_int_equal(lock_image(b, false, name), -EBUSY);
-	assert_int_equal(lock_image(c, true, name), 0);
-	close(a);
-	close(b);
-	close(c);
+	assert_true(a > 2);
+	assert_int_equal(lock_image(fd, false, name), -EBUSY);
+	b = lock_image(fd, true, name);
+	assert_true(b > 2);
+	lock_release(a);
+	lock_release(b);
+	close(fd);
+}
+
+/* A process is killed that has the image in a ring. */
+static void test_ends_with_process(void **state)
+{
+	int fd = reopen(), ready[2], lock;
+	char c;
+	pid_t pid;
+
+	assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		struct raw_config r = {.name = name, .fd = fd};
+		struct blk_engine *engine;
+		struct loop *loop;
+		struct blk *b;
+
+		r.lock_fd = lock_image(fd, false, name);
+		if (r.lock_fd < 0 || loop_create(&loop, "test") ||
+			engine_create(&engine, loop, ENGINE_AUTO) || raw_create(&b, engine, &r) ||
+			write(ready[1], "", 1) != 1)
+			_exit(1);
+		pause();
+	}
+	close(ready[1]);
+	assert_int_equal(read(ready[0], &c, 1), 1);
+	assert_int_equal(lock_image(fd, false, name), -EBUSY);
+	kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	lock = lock_image(fd, false, name);
+	assert_true(lock > 2);
+	lock_release(lock);
+	close(ready[0]);
+	close(fd);
 }
 
 static void says(const char *what)
@@ -78,17 +124,17 @@ static void says(const char *what)
 
 static void test_names_holder(void **state)
 {
-	int a = reopen(), b = reopen();
+	int fd = reopen(), lock = lock_image(fd, false, name);
 	char pid[32];
 
-	assert_int_equal(lock_image(a, false, name), 0);
-	assert_int_equal(lock_image(b, false, name), -EBUSY);
+	assert_true(lock > 2);
+	assert_int_equal(lock_image(fd, false, name), -EBUSY);
 	snprintf(pid, sizeof(pid), "(pid %d)", (int)getpid());
 	says(name);
 	says(pid);
 	says("test_blk_lock");
-	close(a);
-	close(b);
+	lock_release(lock);
+	close(fd);
 }
 
 static bool have_qemu(void)
@@ -111,19 +157,21 @@ static bool qemu_opens(const char *flags)
 
 static void test_qemu_respects_ours(void **state)
 {
-	int fd;
+	int fd, lock;
 
 	if (!have_qemu())
 		skip();
 	assert_true(qemu_opens(""));
 	fd = reopen();
-	assert_int_equal(lock_image(fd, false, name), 0);
+	lock = lock_image(fd, false, name);
+	assert_true(lock > 2);
 	assert_false(qemu_opens(""));
-	close(fd);
-	fd = reopen();
-	assert_int_equal(lock_image(fd, true, name), 0);
+	lock_release(lock);
+	lock = lock_image(fd, true, name);
+	assert_true(lock > 2);
 	assert_false(qemu_opens(""));
 	assert_true(qemu_opens("-r"));
+	lock_release(lock);
 	close(fd);
 }
 
@@ -166,22 +214,31 @@ static void end_qemu(struct qemu *q)
 	close(q->out);
 }
 
+static void check_locks(int fd, bool read_only)
+{
+	int lock = lock_image(fd, read_only, name);
+
+	assert_true(lock > 2);
+	lock_release(lock);
+}
+
 static void test_we_respect_qemus(void **state)
 {
 	struct qemu q;
-	int fd = reopen();
+	int fd;
 
 	if (!have_qemu())
 		skip();
+	fd = reopen();
 	start_qemu(&q, NULL);
 	assert_int_equal(lock_image(fd, true, name), -EBUSY);
 	says("qemu-io (pid ");
 	assert_int_equal(lock_image(fd, false, name), -EBUSY);
 	end_qemu(&q);
 	start_qemu(&q, "-r");
-	assert_int_equal(lock_image(fd, true, name), 0);
+	check_locks(fd, true);
 	end_qemu(&q);
-	assert_int_equal(lock_image(fd, false, name), 0);
+	check_locks(fd, false);
 	close(fd);
 }
 
@@ -190,6 +247,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_pairs),
 		cmocka_unit_test(test_refused_leaves_nothing),
+		cmocka_unit_test(test_ends_with_process),
 		cmocka_unit_test(test_names_holder),
 		cmocka_unit_test(test_qemu_respects_ours),
 		cmocka_unit_test(test_we_respect_qemus),
