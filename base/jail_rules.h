@@ -77,17 +77,6 @@ RULE(I, fallocate, "as above, of zeroes and of what is discarded")
 RULE_ARG(I | C, ioctl, 1, WHOLE, 0x1277 /* BLKDISCARD */, "a disk that is a device discards")
 RULE_ARG(I | C, ioctl, 1, WHOLE, 0x80081272 /* BLKGETSIZE64 */, "a device that has grown")
 
-/* Disks. What the ring may be asked for is limited when it is made (blk/engine_uring.c). */
-RULE(I, io_uring_enter, "requests of disks")
-RULE(I, preadv2, "a read that the page cache may have; disks without io_uring")
-RULE(I, pwritev2, "a write that is durable, without io_uring")
-RULE(I, pwritev, "disks without io_uring")
-RULE(I, pwrite64, "as above")
-RULE(I, fdatasync, "a flush, without io_uring")
-RULE_ARG(I, ioctl, 1, WHOLE, 0x1277 /* BLKDISCARD */, "a discard of a block device")
-RULE_ARG(I, ioctl, 1, WHOLE, 0x127f /* BLKZEROOUT */, "zeroes for a block device")
-RULE_ARG(I, ioctl, 1, WHOLE, 0x80081272 /* BLKGETSIZE64 */, "whether a device has grown")
-
 /* UNIX sockets: the guest's streams, control connections. */
 RULE_ARG(I | C, socket, 0, WHOLE, 1 /* AF_UNIX */, "a stream that the guest opens to the host")
 RULE_ARG(I | C, socketpair, 0, WHOLE, 1, "as above")

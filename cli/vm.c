@@ -140,15 +140,14 @@ static int name_kernel(struct vm *vm)
 static int open_disks(struct vm *vm)
 {
 	struct machine_config *mc = &vm->mc;
+	int rc = 0;
 
 	mc->disks = vm->cfg.disks;
-	for (unsigned i = 0; i < vm->cfg.disk_count; i++) {
-		mc->disk_fd[i] = disk_open(&vm->cfg.disks[i]);
-		if (mc->disk_fd[i] < 0)
-			return mc->disk_fd[i];
-		mc->disk_count++;
+	for (unsigned i = 0; i < vm->cfg.disk_count && !rc; i++) {
+		rc = disk_open(&vm->cfg.disks[i], &mc->disk_files[i]);
+		mc->disk_count += !rc;
 	}
-	return 0;
+	return rc;
 }
 
 static int open_all(struct vm *vm)
@@ -292,7 +291,7 @@ static void tear_down(struct vm *vm)
 	cleanup_fd_(&mc->vsock_dir);
 	cleanup_fd_(&mc->vsock_listen);
 	while (mc->disk_count)
-		close(mc->disk_fd[--mc->disk_count]);
+		disk_close(&mc->disk_files[--mc->disk_count]);
 	signals_finish(&vm->signals);
 	loop_destroy(vm->loop);
 	cleanup_fd_(&vm->console_fd);

@@ -150,7 +150,8 @@ static int add_rng(struct devices *d)
 	return rc ? rc : add_slot(d, dev, rng_destroy);
 }
 
-static int add_disk(struct devices *d, const struct disk_config *cfg, int fd)
+static int add_disk(
+	struct devices *d, const struct disk_config *cfg, const struct disk_files *files)
 {
 	struct virtio_blk_config_args args = {
 		.name = cfg->id ? cfg->id : cfg->path,
@@ -159,7 +160,7 @@ static int add_disk(struct devices *d, const struct disk_config *cfg, int fd)
 		.writeback = cfg->cache != RAW_WRITETHROUGH,
 	};
 	struct virtio_device *dev;
-	int rc = disk_create(&args.blk, cfg, fd, d->engine, d->io);
+	int rc = disk_create(&args.blk, cfg, files, d->engine, d->io);
 
 	if (!rc)
 		rc = virtio_blk_create(&dev, &args);
@@ -173,9 +174,9 @@ static int add_disks(struct devices *d, const struct machine_config *cfg)
 
 	for (unsigned i = 0; i < cfg->disk_count; i++)
 		if (rc)
-			close(cfg->disk_fd[i]);
+			disk_close(&cfg->disk_files[i]);
 		else
-			rc = add_disk(d, &cfg->disks[i], cfg->disk_fd[i]);
+			rc = add_disk(d, &cfg->disks[i], &cfg->disk_files[i]);
 	return rc;
 }
 

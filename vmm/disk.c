@@ -169,12 +169,12 @@ static int look_at_format(const struct disk_config *d, int fd)
 		d->path, format);
 }
 
-int disk_open(const struct disk_config *d)
+int disk_open(const struct disk_config *d, struct disk_files *out)
 {
 	int flags = (only_reads(d) ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
 	CLEANUP_FD int fd = -1;
 	struct stat st;
-	int rc;
+	int rc, lock = 0;
 
 	/* A device that someone has mounted or opened so is left alone. */
 	if (stat(d->path, &st) == 0 && S_ISBLK(st.st_mode) && !only_reads(d))
@@ -187,9 +187,18 @@ int disk_open(const struct disk_config *d)
 	if (!rc && (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode))) {
 		rc = look_at_format(d, fd);
 		if (!rc)
-			rc = lock_image(fd, only_reads(d), d->path);
+			lock = lock_image(fd, only_reads(d), d->path);
 	}
-	return rc ? rc : steal_fd(&fd);
+	if (rc || lock < 0)
+		return rc ? rc : lock;
+	*out = (struct disk_files){.image = steal_fd(&fd), .lock = lock};
+	return 0;
+}
+
+void disk_close(const struct disk_files *files)
+{
+	close(files->image);
+	lock_release(files->lock);
 }
 
 /* --- the layers
@@ -205,18 +214,19 @@ static int add_limit(struct blk **b, const struct disk_config *d, struct loop *l
 	return d->bandwidth || d->iops ? limit_create(b, loop, *b, &limits) : 0;
 }
 
-int disk_create(struct blk **out, const struct disk_config *d, int fd, struct blk_engine *e,
-	struct loop *loop)
+int disk_create(struct blk **out, const struct disk_config *d, const struct disk_files *files,
+	struct blk_engine *e, struct loop *loop)
 {
 	const struct raw_config raw = {.name = d->path,
-		.fd = fd,
+		.fd = files->image,
+		.lock_fd = files->lock,
 		.read_only = only_reads(d),
 		.cache = (enum raw_cache)d->cache};
 	struct blk *b = NULL;
 	int rc = raw_create(&b, e, &raw);
 
 	if (rc) {
-		close(fd);
+		disk_close(files);
 		return rc;
 	}
 	if (d->overlay == DISK_OVERLAY_MEMORY)

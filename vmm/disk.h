@@ -40,17 +40,24 @@ void disk_config_finish(struct disk_config *d);
 /* One line a key, as --help shows it. */
 void disk_print_help(FILE *out);
 
-/*
- * Opens the file, locks it, and looks what format it is in where that is not given. The
- * descriptor, or -errno with a message that names the file: -EBUSY where another uses it.
- */
-int disk_open(const struct disk_config *d);
+/* What a disk is opened as. */
+struct disk_files {
+	int image;
+	int lock; /* of lock_image; 0: none */
+};
 
 /*
- * The disk of an open file, with the layers that `d` asks for. `fd` is taken; `d` is borrowed for
- * as long as the disk is there. 0 or -errno.
+ * Opens the file, locks it, and looks what format it is in where that is not given. 0, or -errno
+ * with a message that names the file: -EBUSY where another uses it.
  */
-int disk_create(struct blk **out, const struct disk_config *d, int fd, struct blk_engine *e,
-	struct loop *loop);
+int disk_open(const struct disk_config *d, struct disk_files *out);
+void disk_close(const struct disk_files *files);
+
+/*
+ * The disk of an open file, with the layers that `d` asks for. `files` are taken; `d` is borrowed
+ * for as long as the disk is there. 0 or -errno.
+ */
+int disk_create(struct blk **out, const struct disk_config *d, const struct disk_files *files,
+	struct blk_engine *e, struct loop *loop);
 
 #endif

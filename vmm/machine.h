@@ -5,11 +5,11 @@
 
 #include "base/jail.h"
 #include "hw/mem.h"
+#include "vmm/disk.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
-struct disk_config;
 struct loop;
 struct loader_initrd;
 struct machine;
@@ -80,7 +80,7 @@ struct machine_config {
 	int vsock_listen;   /* listening UNIX socket for host-initiated connections */
 	bool rng;
 	const struct disk_config *disks; /* disk_count of them; borrowed as long as the machine */
-	int disk_fd[MACHINE_DISKS_MAX];
+	struct disk_files disk_files[MACHINE_DISKS_MAX];
 	unsigned disk_count;
 	enum jail_mode jail; /* of the vCPU and I/O threads; the caller enters its own after
 				machine_start */

@@ -137,10 +137,10 @@ def two_users(lab):
             check_status(second, 125)
             check_says(second, path)
             check_says(second, "kvick")
-            qemu = subprocess.run(["qemu-img", "info", path], capture_output=True, text=True,
-                                  check=False)
+            qemu = subprocess.run(["qemu-io", "-f", "raw", "-c", "write 0 512", path],
+                                  capture_output=True, text=True, check=False)
             check(qemu.returncode == 1 and "lock" in qemu.stderr,
-                  f"qemu-img: status {qemu.returncode}: {tail(qemu.stderr)}")
+                  f"qemu-io: status {qemu.returncode}: {tail(qemu.stderr)}")
         finally:
             first.terminate()
     os.unlink(path)
