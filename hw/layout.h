@@ -28,7 +28,8 @@
 #define LAYOUT_VIRTIO_MMIO_STRIDE 0x1000u
 #define LAYOUT_VIRTIO_MMIO_MAX 32u
 #define LAYOUT_PCI_ECAM 0xe0000000u /* configuration space, 1 MiB a bus; room for 256 */
-#define LAYOUT_PCI_ECAM_SIZE 0x100000u
+#define LAYOUT_PCI_BUSES 1u
+#define LAYOUT_PCI_ECAM_SIZE (LAYOUT_PCI_BUSES << 20)
 #define LAYOUT_IOAPIC 0xfec00000u
 #define LAYOUT_LAPIC 0xfee00000u
 #define LAYOUT_IDENTITY_MAP 0xfeffc000u /* for KVM on hosts without unrestricted guests */
