@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { ALWAYS = 1, WITH_SERIAL = 2, WITHOUT_SERIAL = 4, WITH_INIT = 8 };
+enum { ALWAYS = 1, WITH_SERIAL = 2, WITHOUT_SERIAL = 4, WITH_INIT = 8, WITHOUT_PCI = 16 };
 
 static const struct {
 	unsigned when;
@@ -21,7 +21,7 @@ static const struct {
 	 */
 	{WITHOUT_SERIAL, "8250.nr_uarts=0"},
 	/* There is no PCI bus; without this its configuration ports are searched for one. */
-	{ALWAYS, "pci=off"},
+	{WITHOUT_PCI, "pci=off"},
 	/* Grace periods while booting are waited for, and there is nothing yet to disturb. */
 	{ALWAYS, "rcupdate.rcu_expedited=1"},
 	/* The kernel's tests of its own ciphers, a fifth of a stock kernel's start. Under fips=1
@@ -37,8 +37,8 @@ static const struct {
 
 char *cmdline_compose(const struct cmdline_config *c)
 {
-	unsigned when =
-		ALWAYS | (c->serial ? WITH_SERIAL : WITHOUT_SERIAL) | (c->init ? WITH_INIT : 0u);
+	unsigned when = ALWAYS | (c->serial ? WITH_SERIAL : WITHOUT_SERIAL) |
+			(c->init ? WITH_INIT : 0u) | (c->pci ? 0u : WITHOUT_PCI);
 	char *text = NULL;
 	size_t len;
 	FILE *out = open_memstream(&text, &len);

@@ -32,6 +32,7 @@ struct config {
 	char *workdir, *hostname;
 	bool no_stdin;
 	uint32_t cid;
+	unsigned transport; /* enum machine_transport */
 	char *stats;
 	struct field_list command; /* run: what the guest executes */
 	char *config_file;

@@ -19,11 +19,10 @@ struct initrd {
 	char *list; /* names of the modules' files, a line each */
 };
 
-/* What the devices of run need in the guest. */
-static const struct module_want wanted[] = {
-	{"virtio_mmio", false},
-	{"vmw_vsock_virtio_transport", false},
-	{"virtio_rng", true},
+/* What the devices of run need in the guest: with virtio-mmio, and with PCI. */
+static const struct module_want wanted[][3] = {
+	{{"virtio_mmio", false}, {"vmw_vsock_virtio_transport", false}, {"virtio_rng", true}},
+	{{"virtio_pci", false}, {"vmw_vsock_virtio_transport", false}, {"virtio_rng", true}},
 };
 
 int initrd_from_file(struct initrd **out, int fd, const char *name)
@@ -51,8 +50,8 @@ static int resolve(struct initrd *i, const struct initrd_root *r)
 		.dir = r->modules,
 		.kernel_path = r->kernel_path,
 		.version = version,
-		.want = wanted,
-		.nwant = ARRAY_SIZE(wanted),
+		.want = wanted[r->pci],
+		.nwant = ARRAY_SIZE(wanted[r->pci]),
 		.unpacker = r->unpacker,
 	};
 	int rc = loader_version(r->kernel_fd, r->kernel_path, version, sizeof(version));

@@ -4,6 +4,7 @@
 #ifndef VMM_INITRD_H
 #define VMM_INITRD_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct initrd;
@@ -20,6 +21,7 @@ struct initrd_root {
 	int kernel_fd;
 	const char *kernel_path; /* modules are searched beside it, and it is named in messages */
 	const char *modules;     /* the directory of modules the user named; NULL: search */
+	bool pci;                /* virtio devices are on a PCI bus */
 	const struct unpacker *unpacker; /* of packed modules; NULL: they are refused */
 };
 

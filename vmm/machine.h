@@ -30,6 +30,9 @@ struct unpacker;
  */
 enum machine_state { MACHINE_CREATED, MACHINE_RUNNING, MACHINE_PAUSED, MACHINE_ENDED };
 
+/* What virtio devices are on. */
+enum machine_transport { TRANSPORT_MMIO, TRANSPORT_PCI };
+
 enum machine_end {
 	END_NONE,
 	END_POWEROFF,     /* the guest powered off */
@@ -76,6 +79,7 @@ struct machine_config {
 	int vsock_dir;      /* O_PATH directory in which host sockets are found */
 	int vsock_listen;   /* listening UNIX socket for host-initiated connections */
 	bool rng;
+	enum machine_transport transport;
 	enum jail_mode jail; /* of the vCPU and I/O threads; the caller enters its own after
 				machine_start */
 
