@@ -164,14 +164,19 @@ void msix_pending_read(struct msix *x, uint64_t off, void *data, unsigned len)
 
 /* ---- The machine's side ---- */
 
+void msix_forget(struct msix *x)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(x->pending); i++)
+		atomic_store(&x->pending[i], 0);
+}
+
 void msix_reset(struct msix *x)
 {
 	atomic_store(&x->control, 0);
 	for (unsigned i = 0; i < x->cfg.vectors; i++)
 		for (unsigned w = 0; w < WORDS; w++)
 			atomic_store(&x->entries[i].word[w], w == WORD_CONTROL ? VECTOR_MASKED : 0);
-	for (unsigned i = 0; i < ARRAY_SIZE(x->pending); i++)
-		atomic_store(&x->pending[i], 0);
+	msix_forget(x);
 }
 
 void msix_save(struct msix *x, struct stream_out *s)

@@ -57,6 +57,9 @@ void msix_config_written(struct msix *x);
  */
 void msix_raise(struct msix *x, unsigned vector);
 
+/* What is pending is void. From any thread. */
+void msix_forget(struct msix *x);
+
 /* As after power-on. The function's own reset is the caller's. */
 void msix_reset(struct msix *x);
 

@@ -52,6 +52,7 @@ static void no_interrupts(void *arg)
 {
 	struct virtio_pci *v = arg;
 
+	msix_forget(&v->msix);
 	atomic_store(&v->isr, 0);
 	atomic_store(&v->config_vector, VIRTIO_MSI_NO_VECTOR);
 	for (unsigned i = 0; i < v->cfg.dev->queue_count; i++)
@@ -309,8 +310,6 @@ static int load_transport(struct virtio_pci *v, struct stream_in *s)
 	int rc;
 
 	pthread_mutex_lock(&v->t.lock);
-	transport_pause(&v->t);
-	transport_reset(&v->t);
 	rc = load_registers(v, s);
 	rc = rc ? rc : transport_load(&v->t, s);
 	pthread_mutex_unlock(&v->t.lock);
@@ -322,6 +321,7 @@ int virtio_pci_load(struct virtio_pci *v, struct stream_in *s)
 	int rc;
 
 	virtio_pci_pause(v);
+	virtio_pci_reset(v);
 	rc = pci_function_load(&v->function, s);
 	rc = rc ? rc : msix_load(&v->msix, s);
 	rc = rc ? rc : load_transport(v, s);

@@ -358,7 +358,13 @@ static void test_vectors(void **state)
 	set(f, AT_TABLE + 16 + 12, 4, 0);
 	await_sent(f, 1, 2);
 	assert_int_equal(f->sent[2], 0);
+	/* A reset voids what is pending, and who it is for. */
+	set(f, AT_TABLE + 16 + 12, 4, 1);
+	assert_int_equal(echo_once(f, "void"), 4);
+	while (!get(f, AT_PENDING, 4))
+		;
 	set_status(f, 0);
+	assert_int_equal(get(f, AT_PENDING, 4), 0);
 	assert_int_equal(get(f, VIRTIO_PCI_COMMON_MSIX, 2), NO_VECTOR);
 	assert_int_equal(f->d.starts, f->d.stops);
 }
@@ -457,6 +463,10 @@ static void test_save_load(void **state)
 	for (unsigned i = 0; i < 5; i++)
 		assert_int_equal(echo_once(f, "before"), 6);
 	await_sent(f, 1, 5);
+	set(f, AT_TABLE + 16 + 12, 4, 1);
+	assert_int_equal(echo_once(f, "pending"), 7);
+	while (!get(f, AT_PENDING, 4))
+		;
 	f->d.saved = 0x1234;
 	set(f, VIRTIO_PCI_COMMON_Q_SELECT, 2, 1);
 	save_state(f, &out);
@@ -470,8 +480,11 @@ static void test_save_load(void **state)
 	assert_int_equal(get_status(f), S_LIVE);
 	assert_int_equal(get(f, VIRTIO_PCI_COMMON_Q_SELECT, 2), 1);
 	assert_int_equal(get(f, VIRTIO_PCI_COMMON_Q_MSIX, 2), 2);
+	assert_int_equal(get(f, AT_PENDING, 4), 2);
+	set(f, AT_TABLE + 16 + 12, 4, 0);
+	assert_in_range(f->sent[1], 6, 7);
 	assert_int_equal(echo_once(f, "after"), 5);
-	while (f->sent[1] < 6)
+	while (f->sent[1] < 7)
 		sched_yield();
 	stream_out_finish(&out);
 }
