@@ -22,6 +22,7 @@ struct config {
 	uint32_t cpus;
 	uint64_t memory;         /* bytes, a multiple of 4 KiB */
 	unsigned memory_backing; /* enum mem_backing */
+	unsigned transport;      /* enum machine_transport */
 	char *console;
 	unsigned on_reboot; /* enum config_on_reboot */
 	unsigned seccomp;   /* enum jail_mode */
@@ -32,7 +33,6 @@ struct config {
 	char *workdir, *hostname;
 	bool no_stdin;
 	uint32_t cid;
-	unsigned transport; /* enum machine_transport */
 	char *stats;
 	struct field_list command; /* run: what the guest executes */
 	char *config_file;
