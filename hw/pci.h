@@ -77,7 +77,7 @@ unsigned pci_function_add_capability(
 /* The guest may change the bits of `mask` in the 4 bytes at `off`. */
 void pci_function_let_write(struct pci_function *f, unsigned off, uint32_t mask);
 
-/* Both buses are borrowed. Of no vCPU running, as with bus_add. 0 or -errno. */
+/* Both buses are borrowed. No vCPU runs yet, as with bus_add. 0 or -errno. */
 int pci_create(struct pci **out, struct bus *pio, struct bus *mmio);
 
 /* No function is attached any more. NULL is fine. */
