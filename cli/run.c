@@ -188,6 +188,7 @@ static int listen_for_init(struct run *r)
 static int pack_root(struct run *r)
 {
 	struct initrd_root root = {.kernel_fd = r->vm.mc.kernel_fd,
+		.pci = r->vm.mc.transport == TRANSPORT_PCI,
 		.kernel_path = r->vm.kernel_path,
 		.modules = r->vm.cfg.modules,
 		.disks = r->vm.cfg.disk_count > 0,

@@ -62,6 +62,7 @@ static int compose(struct vm *vm)
 		.serial = vm->cfg.console_kind != CONSOLE_OFF,
 		.init = vm->cfg.fields.command == CONFIG_RUN,
 		.root_disk = vm->cfg.root_disk,
+		.pci = vm->cfg.transport == TRANSPORT_PCI,
 		.append = vm->cfg.append,
 	};
 
@@ -126,6 +127,7 @@ static void describe(struct vm *vm)
 	mc->vsock = true;
 	mc->vsock_cid = c->cid;
 	mc->rng = true;
+	mc->transport = (enum machine_transport)c->transport;
 	mc->jail = (enum jail_mode)c->seccomp;
 }
 

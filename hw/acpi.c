@@ -61,6 +61,13 @@
 #define LAPIC_ENABLED 1u
 #define LAPIC_ID_MAX 254u /* 255 means all of them */
 
+/* MCFG: eight bytes that are reserved, then segment 0's entry. */
+#define MCFG_REST 24u
+#define MCFG_BASE 44u
+#define MCFG_LAST_BUS 55u
+
+#define XSDT_ENTRIES 3u
+
 struct tables {
 	uint64_t base; /* the guest's address of buf */
 	uint8_t *buf;  /* zeroes at first; after TABLES_SIZE bytes there is room for the largest
@@ -213,6 +220,16 @@ static uint64_t madt(struct tables *t, const struct acpi_config *cfg)
 	return close_table(t);
 }
 
+/* PCI firmware specification 3.2, 4.1.2: where configuration space is in memory. */
+static uint64_t mcfg(struct tables *t)
+{
+	uint8_t *h = open_table(t, "MCFG", 1, MCFG_REST);
+
+	put_le64(h + MCFG_BASE, LAYOUT_PCI_ECAM);
+	h[MCFG_LAST_BUS] = LAYOUT_PCI_BUSES - 1;
+	return close_table(t);
+}
+
 /* 5.2.5.3: revision 2, without an RSDT */
 static void rsdp(struct tables *t, uint64_t xsdt)
 {
@@ -242,7 +259,8 @@ static int check_config(const struct acpi_config *cfg)
 
 static int build(struct tables *t, const struct acpi_config *cfg)
 {
-	uint8_t entries[2 * 8];
+	uint8_t entries[XSDT_ENTRIES * 8];
+	size_t len = 0;
 	uint64_t code = 0;
 	int rc;
 
@@ -250,10 +268,16 @@ static int build(struct tables *t, const struct acpi_config *cfg)
 	rc = dsdt(t, cfg, &code);
 	if (rc)
 		return rc;
-	put_le64(entries, fadt(t, cfg, code));
-	put_le64(entries + 8, madt(t, cfg));
+	put_le64(entries + len, fadt(t, cfg, code));
+	len += 8;
+	put_le64(entries + len, madt(t, cfg));
+	len += 8;
+	if (cfg->pci) {
+		put_le64(entries + len, mcfg(t));
+		len += 8;
+	}
 	open_table(t, "XSDT", 1, 0);
-	put(t, entries, sizeof(entries));
+	put(t, entries, len);
 	rsdp(t, close_table(t));
 	if (t->overflow)
 		return fail(ENOSPC, "ACPI: the tables of %u CPUs do not fit into %u KiB", cfg->cpus,

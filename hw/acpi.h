@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The ACPI tables that describe the machine to its guest: hardware-reduced, RSDP XSDT FADT MADT
-// DSDT.
+// DSDT, and MCFG where there is PCI.
 #ifndef HW_ACPI_H
 #define HW_ACPI_H
 
@@ -23,6 +23,7 @@ struct acpi_config {
 	bool serial;   /* there is a COM1 */
 	const struct acpi_mmio *mmio;
 	unsigned mmio_count; /* 36 at most */
+	bool pci;            /* there is a PCI bus (hw/pci.h) */
 };
 
 #define ACPI_ROOM (LAYOUT_RESET_VECTOR - LAYOUT_ACPI) /* bytes */

@@ -424,6 +424,28 @@ void aml_res_mem32(struct aml *a, uint32_t base, uint32_t size)
 	put(a, d, sizeof(d));
 }
 
+/* 6.4.3.5.3: both ends fixed, positive decode */
+void aml_res_bus(struct aml *a, uint16_t first, uint16_t last)
+{
+	uint8_t d[16] = {0x88, 13, 0, 2, 0x0c};
+
+	put_le16(d + 8, first);
+	put_le16(d + 10, last);
+	put_le16(d + 14, (uint16_t)(last - first + 1));
+	put(a, d, sizeof(d));
+}
+
+/* 6.4.3.5.2: the same; read and write, not cacheable */
+void aml_res_window32(struct aml *a, uint32_t base, uint32_t size)
+{
+	uint8_t d[26] = {0x87, 23, 0, 0, 0x0c, 1};
+
+	put_le32(d + 10, base);
+	put_le32(d + 14, base + (size - 1));
+	put_le32(d + 22, size);
+	put(a, d, sizeof(d));
+}
+
 /* 6.4.3.6: consumer (bit 0), edge (bit 1), active high; an ISA descriptor would need a PIC */
 void aml_res_irq(struct aml *a, uint32_t gsi, int shared)
 {

@@ -61,6 +61,8 @@ void aml_and_local(struct aml *a, unsigned n, uint64_t mask); /* And(LocalN, mas
 void aml_resources(struct aml *a);
 void aml_res_io(struct aml *a, uint16_t port, uint8_t len);
 void aml_res_mem32(struct aml *a, uint32_t base, uint32_t size);
+void aml_res_bus(struct aml *a, uint16_t first, uint16_t last);     /* bus numbers, produced */
+void aml_res_window32(struct aml *a, uint32_t base, uint32_t size); /* of memory, produced */
 void aml_res_irq(struct aml *a, uint32_t gsi, int shared); /* edge triggered, active high */
 
 #endif

@@ -114,9 +114,16 @@ void kvm_finish(struct kvm *k)
 	*k = (struct kvm){.dev = -1, .vm = -1};
 }
 
+static int ioeventfd(const struct kvm *k, const struct kvm_ioeventfd *arg)
+{
+	if (ioctl(k->vm, KVM_IOEVENTFD, arg) < 0)
+		return failno(errno, "ioeventfd at 0x%llx", (unsigned long long)arg->addr);
+	return 0;
+}
+
 int kvm_ioeventfd(const struct kvm *k, int fd, uint64_t addr, uint32_t value, bool add)
 {
-	struct kvm_ioeventfd arg = {
+	const struct kvm_ioeventfd arg = {
 		.datamatch = value,
 		.addr = addr,
 		.len = 4,
@@ -124,9 +131,18 @@ int kvm_ioeventfd(const struct kvm *k, int fd, uint64_t addr, uint32_t value, bo
 		.flags = KVM_IOEVENTFD_FLAG_DATAMATCH | (add ? 0 : KVM_IOEVENTFD_FLAG_DEASSIGN),
 	};
 
-	if (ioctl(k->vm, KVM_IOEVENTFD, &arg) < 0)
-		return failno(errno, "ioeventfd at 0x%llx", (unsigned long long)addr);
-	return 0;
+	return ioeventfd(k, &arg);
+}
+
+int kvm_ioeventfd_any(const struct kvm *k, int fd, uint64_t addr, bool add)
+{
+	const struct kvm_ioeventfd arg = {
+		.addr = addr,
+		.fd = fd,
+		.flags = add ? 0 : KVM_IOEVENTFD_FLAG_DEASSIGN,
+	};
+
+	return ioeventfd(k, &arg);
 }
 
 /* Two PICs and the IOAPIC. */

@@ -32,6 +32,9 @@ void kvm_finish(struct kvm *k);
 /* An eventfd is signalled by a guest's write of `value` (4 bytes) to `addr`, without an exit. */
 int kvm_ioeventfd(const struct kvm *k, int fd, uint64_t addr, uint32_t value, bool add);
 
+/* The same by a guest's write of any value and width to `addr`. */
+int kvm_ioeventfd_any(const struct kvm *k, int fd, uint64_t addr, bool add);
+
 /* Interrupt controllers and clock. The VM must be paused. 0 or -errno. */
 int kvm_save(const struct kvm *k, struct stream_out *s);
 int kvm_load(const struct kvm *k, struct stream_in *s);

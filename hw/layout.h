@@ -22,9 +22,14 @@
 #define LAYOUT_HIGH_RAM 0x100000u /* kernels go from here up */
 
 /* The hole below 4 GiB. */
+#define LAYOUT_PCI_WINDOW 0xc0000000u /* what BARs may be put into */
+#define LAYOUT_PCI_WINDOW_SIZE 0x10000000u
 #define LAYOUT_VIRTIO_MMIO 0xd0000000u /* one page a device */
 #define LAYOUT_VIRTIO_MMIO_STRIDE 0x1000u
 #define LAYOUT_VIRTIO_MMIO_MAX 32u
+#define LAYOUT_PCI_ECAM 0xe0000000u /* configuration space, 1 MiB a bus; room for 256 */
+#define LAYOUT_PCI_BUSES 1u
+#define LAYOUT_PCI_ECAM_SIZE (LAYOUT_PCI_BUSES << 20)
 #define LAYOUT_IOAPIC 0xfec00000u
 #define LAYOUT_LAPIC 0xfee00000u
 #define LAYOUT_IDENTITY_MAP 0xfeffc000u /* for KVM on hosts without unrestricted guests */
@@ -42,6 +47,8 @@
 #define PORT_SLEEP_CONTROL 0x600u /* ACPI 6.4, 4.8.3.7 */
 #define PORT_SLEEP_STATUS 0x601u
 #define PORT_RESET 0x602u
+#define PORT_PCI_ADDRESS 0xcf8u /* 4 ports, and as many for the data */
+#define PORT_PCI_DATA 0xcfcu
 #define PORT_GED 0x604u /* 4 ports: pending events of the generic event device, read clears */
 
 /* Interrupt lines: global system interrupts, which are the IOAPIC's pins. All edge, active high. */

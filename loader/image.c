@@ -68,7 +68,8 @@ int image_check_room(const struct mem *m, const char *what, uint64_t start, uint
 		(ull)(align_up(least, MIB(1)) >> 20));
 }
 
-unsigned memmap_build(const struct mem *m, struct memmap_entry map[MEMMAP_MAX])
+unsigned memmap_build(
+	const struct mem *m, const struct boot_extras *x, struct memmap_entry map[MEMMAP_MAX])
 {
 	unsigned n = 0, regions;
 	const struct mem_region *r = mem_regions(m, &regions);
@@ -80,6 +81,9 @@ unsigned memmap_build(const struct mem *m, struct memmap_entry map[MEMMAP_MAX])
 	if (r[0].size > LAYOUT_HIGH_RAM)
 		map[n++] = (struct memmap_entry){
 			LAYOUT_HIGH_RAM, r[0].size - LAYOUT_HIGH_RAM, MEMMAP_RAM};
+	if (x->pci)
+		map[n++] = (struct memmap_entry){
+			LAYOUT_PCI_ECAM, LAYOUT_PCI_ECAM_SIZE, MEMMAP_RESERVED};
 	if (regions > 1)
 		map[n++] = (struct memmap_entry){r[1].gpa, r[1].size, MEMMAP_RAM};
 	return n;

@@ -66,6 +66,7 @@ struct boot_extras {
 	uint32_t cmdline_len;
 	uint64_t initrd, initrd_size; /* guest address; 0, 0: none */
 	uint64_t rsdp;
+	bool pci;
 };
 int linux_write_zero_page(struct image *img, struct mem *m, const struct boot_extras *x);
 int pvh_write_info(struct image *img, struct mem *m, const struct boot_extras *x);
@@ -76,8 +77,9 @@ struct memmap_entry {
 	uint64_t addr, size;
 	enum memmap_type type;
 };
-#define MEMMAP_MAX 5
-unsigned memmap_build(const struct mem *m, struct memmap_entry map[MEMMAP_MAX]);
+#define MEMMAP_MAX 6
+unsigned memmap_build(
+	const struct mem *m, const struct boot_extras *x, struct memmap_entry map[MEMMAP_MAX]);
 
 /* The header of a bzImage, copied with the length it declares and judged; pm is the protected-mode
  * part. */

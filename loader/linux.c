@@ -27,10 +27,10 @@ static void fill_header(struct setup_header *h, const struct boot_extras *x)
 	h->ramdisk_size = (uint32_t)x->initrd_size;
 }
 
-static uint8_t fill_e820(struct boot_params *bp, const struct mem *m)
+static uint8_t fill_e820(struct boot_params *bp, const struct mem *m, const struct boot_extras *x)
 {
 	struct memmap_entry map[MEMMAP_MAX];
-	unsigned n = memmap_build(m, map);
+	unsigned n = memmap_build(m, x, map);
 
 	for (unsigned i = 0; i < n; i++) {
 		bp->e820_table[i].addr = map[i].addr;
@@ -48,7 +48,7 @@ int linux_write_zero_page(struct image *img, struct mem *m, const struct boot_ex
 	bp.hdr.code32_start = (uint32_t)img->start;
 	bp.ext_ramdisk_image = (uint32_t)(x->initrd >> 32);
 	bp.ext_ramdisk_size = (uint32_t)(x->initrd_size >> 32);
-	bp.e820_entries = fill_e820(&bp, m);
+	bp.e820_entries = fill_e820(&bp, m, x);
 	img->entry.info = LAYOUT_ZERO_PAGE;
 	return mem_write(m, LAYOUT_ZERO_PAGE, &bp, sizeof(bp));
 }

@@ -111,7 +111,7 @@ static int place_initrd(struct mem *m, const struct image *img, const struct loa
 
 int loader_load(struct mem *m, const struct loader_config *cfg, struct boot_entry *out)
 {
-	struct boot_extras x = {.rsdp = cfg->rsdp};
+	struct boot_extras x = {.rsdp = cfg->rsdp, .pci = cfg->pci};
 	struct image img;
 	int rc = open_image(&img, cfg);
 

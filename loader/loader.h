@@ -30,6 +30,7 @@ struct loader_config {
 	const struct loader_initrd *initrd; /* NULL: none */
 	const char *cmdline;                /* NULL: empty */
 	uint64_t rsdp;                      /* guest address of the ACPI tables' root; 0: none */
+	bool pci;                           /* there is configuration space in memory */
 	/*
 	 * The guest's memory is as mem_create made it, so nothing needs clearing. False is always
 	 * right, and touches every page of the kernel's bss.

@@ -35,7 +35,7 @@ _Static_assert(sizeof(struct start_page) <= LAYOUT_ZERO_PAGE - LAYOUT_PVH_INFO, 
 int pvh_write_info(struct image *img, struct mem *m, const struct boot_extras *x)
 {
 	struct memmap_entry map[MEMMAP_MAX];
-	unsigned n = memmap_build(m, map);
+	unsigned n = memmap_build(m, x, map);
 	struct start_page page = {
 		.info = {.magic = START_MAGIC,
 			.version = 1,

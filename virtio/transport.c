@@ -175,6 +175,24 @@ bool transport_queue_ready(const struct transport *t, uint32_t index)
 	return q && q->ready;
 }
 
+uint16_t transport_queue_size(const struct transport *t, uint32_t index)
+{
+	const struct transport_queue *q = find_queue(t, index);
+
+	return q ? q->setup.size : 0;
+}
+
+uint64_t transport_queue_ring(const struct transport *t, uint32_t index, enum transport_ring ring)
+{
+	const struct transport_queue *q = find_queue(t, index);
+
+	if (!q)
+		return 0;
+	if (ring == RING_DESC)
+		return q->setup.desc;
+	return ring == RING_AVAIL ? q->setup.avail : q->setup.used;
+}
+
 /* The queue if the driver may describe it now, else NULL, which has been counted. */
 static struct transport_queue *writable(struct transport *t, uint32_t index)
 {

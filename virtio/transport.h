@@ -85,6 +85,8 @@ void transport_accept(struct transport *t, uint32_t sel, uint32_t value);
 /* Queues; an index past the last reads as zero, and to write to it is a mistake. */
 uint16_t transport_queue_max(const struct transport *t, uint32_t index);
 bool transport_queue_ready(const struct transport *t, uint32_t index);
+uint16_t transport_queue_size(const struct transport *t, uint32_t index);
+uint64_t transport_queue_ring(const struct transport *t, uint32_t index, enum transport_ring ring);
 void transport_set_queue_size(struct transport *t, uint32_t index, uint32_t size);
 void transport_set_queue_ring(
 	struct transport *t, uint32_t index, enum transport_ring ring, bool high, uint32_t value);

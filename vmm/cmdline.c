@@ -6,7 +6,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { ALWAYS = 1, WITH_SERIAL = 2, WITHOUT_SERIAL = 4, WITH_INIT = 8, WITH_ROOT_DISK = 16 };
+enum {
+	ALWAYS = 1,
+	WITH_SERIAL = 2,
+	WITHOUT_SERIAL = 4,
+	WITH_INIT = 8,
+	WITHOUT_PCI = 16,
+	WITH_PCI = 32,
+	WITH_ROOT_DISK = 64
+};
 
 static const struct {
 	unsigned when;
@@ -21,7 +29,10 @@ static const struct {
 	 */
 	{WITHOUT_SERIAL, "8250.nr_uarts=0"},
 	/* There is no PCI bus; without this its configuration ports are searched for one. */
-	{ALWAYS, "pci=off"},
+	{WITHOUT_PCI, "pci=off"},
+	/* Else every slot is looked into for chipsets with known faults, before the bus is known.
+	 */
+	{WITH_PCI, "pci=noearly"},
 	/* Grace periods while booting are waited for, and there is nothing yet to disturb. */
 	{ALWAYS, "rcupdate.rcu_expedited=1"},
 	/* The kernel's tests of its own ciphers, a fifth of a stock kernel's start. Under fips=1
@@ -39,7 +50,8 @@ static const struct {
 char *cmdline_compose(const struct cmdline_config *c)
 {
 	unsigned when = ALWAYS | (c->serial ? WITH_SERIAL : WITHOUT_SERIAL) |
-			(c->init ? WITH_INIT : 0u) | (c->root_disk ? WITH_ROOT_DISK : 0u);
+			(c->init ? WITH_INIT : 0u) | (c->root_disk ? WITH_ROOT_DISK : 0u) |
+			(c->pci ? WITH_PCI : WITHOUT_PCI);
 	char *text = NULL;
 	size_t len;
 	FILE *out = open_memstream(&text, &len);

@@ -11,6 +11,7 @@ struct cmdline_config {
 	bool serial;        /* there is a COM1 for messages */
 	bool init;          /* our init is process 1 */
 	bool root_disk;     /* and is to make the first disk its root */
+	bool pci;           /* there is a PCI bus */
 	const char *append; /* the user's words; NULL: none */
 };
 

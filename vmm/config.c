@@ -26,6 +26,7 @@
 #define SECONDS_MAX (1000000000ull * NSEC_PER_SEC)
 
 static const char *const backings[] = {[MEM_PRIVATE] = "private", [MEM_SHARED] = "shared", NULL};
+static const char *const transports[] = {[TRANSPORT_MMIO] = "mmio", [TRANSPORT_PCI] = "pci", NULL};
 static const char *const reboots[] = {
 	[ON_REBOOT_EXIT] = "exit", [ON_REBOOT_RESTART] = "restart", NULL};
 static const char *const filters[] = {
@@ -93,6 +94,8 @@ static const struct field table[] = {
 		.type = FIELD_STRING, .commands = BOTH},
 	{"cid", "N", "the guest's vsock address", AT(cid), .type = FIELD_U32, .fallback = "3",
 		.min = CONFIG_CID_MIN, .max = UINT32_MAX - 1, .commands = BOTH},
+	{"transport", "KIND", "what the guest's virtio devices are on", AT(transport),
+		.type = FIELD_ENUM, .names = transports, .fallback = "mmio", .commands = BOTH},
 	{"seccomp", "MODE", "on a system call that the filter forbids", AT(seccomp),
 		.type = FIELD_ENUM, .names = filters, .fallback = "kill", .commands = BOTH},
 	{"allow-software-kvm", NULL,

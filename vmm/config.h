@@ -24,6 +24,7 @@ struct config {
 	uint32_t cpus;
 	uint64_t memory;         /* bytes, a multiple of 4 KiB */
 	unsigned memory_backing; /* enum mem_backing */
+	unsigned transport;      /* enum machine_transport */
 	char *console;
 	unsigned on_reboot; /* enum config_on_reboot */
 	unsigned seccomp;   /* enum jail_mode */

@@ -10,6 +10,7 @@
 #include "blk/raw.h"
 #include "hw/acpi.h"
 #include "hw/i8042.h"
+#include "hw/pci.h"
 #include "hw/pit.h"
 #include "hw/pm.h"
 #include "hw/pvpanic.h"
@@ -103,28 +104,19 @@ static int add_legacy(struct devices *d, const struct machine_config *cfg)
 	return rc;
 }
 
-/* Takes the device, also on failure. Lines are shared by none while there are at most 8 devices. */
+/* Takes the device, also on failure. */
 static int add_slot(
 	struct devices *d, struct virtio_device *dev, void (*destroy)(struct virtio_device *dev))
 {
-	struct slot *s = &d->slot[d->slots];
-	struct virtio_mmio_config mmio = {.dev = dev,
-		.mem = d->mem,
-		.kvm = d->kvm,
-		.bus = &d->mmio,
-		.irq = &s->irq,
-		.io = d->io};
-	int rc;
+	const struct slot_host host = {
+		.kvm = d->kvm, .mem = d->mem, .io = d->io, .mmio = &d->mmio, .pci = d->pci};
 
-	if (d->slots == LAYOUT_VIRTIO_MMIO_MAX || GSI_VIRTIO + d->slots >= GSI_COUNT) {
+	if (d->slots == SLOTS_MAX) {
 		destroy(dev);
 		return fail(ENOSPC, "no room for a virtio device past the %uth", d->slots);
 	}
-	*s = (struct slot){.dev = dev, .irq = IRQ_NONE, .destroy = destroy};
-	s->base = mmio.base = LAYOUT_VIRTIO_MMIO + d->slots * LAYOUT_VIRTIO_MMIO_STRIDE;
 	d->slots++;
-	rc = irq_init(&s->irq, d->kvm, GSI_VIRTIO + d->slots - 1);
-	return rc ? rc : virtio_mmio_create(&s->mmio, &mmio);
+	return slot_init(&d->slot[d->slots - 1], &host, dev, destroy, d->slots - 1);
 }
 
 static int add_vsock(struct devices *d, const struct machine_config *cfg)
@@ -187,6 +179,8 @@ static int add_virtio(struct devices *d, const struct machine_config *cfg)
 	if (!cfg->vsock && !cfg->rng && !cfg->disk_count)
 		return 0;
 	rc = loop_create(&d->io, "io");
+	if (!rc && cfg->transport == TRANSPORT_PCI)
+		rc = pci_create(&d->pci, &d->pio, &d->mmio);
 	if (!rc && cfg->vsock)
 		rc = add_vsock(d, cfg);
 	if (!rc && cfg->rng)
@@ -194,7 +188,7 @@ static int add_virtio(struct devices *d, const struct machine_config *cfg)
 	return rc ? rc : add_disks(d, cfg);
 }
 
-int devices_init(struct devices *d, const struct kvm *kvm, struct mem *mem, struct loop *control,
+int devices_init(struct devices *d, struct kvm *kvm, struct mem *mem, struct loop *control,
 	const struct machine_config *cfg, const struct devices_host *host)
 {
 	int rc;
@@ -212,13 +206,6 @@ int devices_init(struct devices *d, const struct kvm *kvm, struct mem *mem, stru
 	return rc ? rc : add_virtio(d, cfg);
 }
 
-static void slot_finish(struct slot *s)
-{
-	virtio_mmio_destroy(s->mmio);
-	irq_finish(&s->irq, NULL);
-	s->destroy(s->dev);
-}
-
 void devices_flush(struct devices *d)
 {
 	if (d->serial)
@@ -232,6 +219,7 @@ void devices_finish(struct devices *d)
 	while (d->slots)
 		slot_finish(&d->slot[--d->slots]);
 	engine_destroy(d->engine);
+	pci_destroy(d->pci);
 	loop_destroy(d->io);
 	pvpanic_destroy(d->pvpanic);
 	pm_destroy(d->pm);
@@ -249,12 +237,17 @@ void devices_finish(struct devices *d)
 
 int devices_describe(struct devices *d, uint32_t cpus, uint64_t *rsdp)
 {
-	struct acpi_mmio virtio[LAYOUT_VIRTIO_MMIO_MAX];
+	struct acpi_mmio virtio[SLOTS_MAX];
 	const struct acpi_config acpi = {
-		.cpus = cpus, .serial = d->serial, .mmio = virtio, .mmio_count = d->slots};
+		.cpus = cpus,
+		.serial = d->serial,
+		.mmio = virtio,
+		.mmio_count = d->pci ? 0 : d->slots,
+		.pci = d->pci,
+	};
 	int rc;
 
-	for (unsigned i = 0; i < d->slots; i++)
+	for (unsigned i = 0; i < acpi.mmio_count; i++)
 		virtio[i] = (struct acpi_mmio){.base = d->slot[i].base,
 			.size = VIRTIO_MMIO_SIZE,
 			.gsi = d->slot[i].irq.gsi};
@@ -280,19 +273,21 @@ int devices_start(struct devices *d, struct machine_config *cfg)
 void devices_pause(struct devices *d)
 {
 	for (unsigned i = 0; i < d->slots; i++)
-		virtio_mmio_pause(d->slot[i].mmio);
+		slot_pause(&d->slot[i]);
 }
 
 void devices_resume(struct devices *d)
 {
 	for (unsigned i = 0; i < d->slots; i++)
-		virtio_mmio_resume(d->slot[i].mmio);
+		slot_resume(&d->slot[i]);
 }
 
 void devices_reset(struct devices *d)
 {
 	for (unsigned i = 0; i < d->slots; i++)
-		virtio_mmio_reset(d->slot[i].mmio);
+		slot_reset(&d->slot[i]);
+	if (d->pci)
+		pci_reset(d->pci);
 	pm_reset(d->pm);
 	rtc_reset(d->rtc);
 	i8042_reset(d->i8042);
@@ -311,8 +306,10 @@ int devices_save(struct devices *d, struct stream_out *s)
 	i8042_save(d->i8042, s);
 	rtc_save(d->rtc, s);
 	pm_save(d->pm, s);
+	if (d->pci)
+		pci_save(d->pci, s);
 	for (unsigned i = 0; i < d->slots; i++)
-		virtio_mmio_save(d->slot[i].mmio, s);
+		slot_save(&d->slot[i], s);
 	return s->err;
 }
 
@@ -328,7 +325,9 @@ int devices_load(struct devices *d, struct stream_in *s)
 		rc = rtc_load(d->rtc, s);
 	if (!rc)
 		rc = pm_load(d->pm, s);
+	if (!rc && d->pci)
+		rc = pci_load(d->pci, s);
 	for (unsigned i = 0; !rc && i < d->slots; i++)
-		rc = virtio_mmio_load(d->slot[i].mmio, s);
+		rc = slot_load(&d->slot[i], s);
 	return rc;
 }

@@ -8,26 +8,17 @@
 #include "hw/layout.h"
 #include "hw/panic.h"
 #include "vmm/machine.h"
+#include "vmm/slot.h"
 
 struct blk_engine;
 struct i8042;
 struct kvm;
+struct pci;
 struct pit;
 struct pm;
 struct pvpanic;
 struct rtc;
 struct serial;
-struct virtio_device;
-struct virtio_mmio;
-
-/* A virtio device at its place: transport, line, and how it is destroyed. */
-struct slot {
-	struct virtio_device *dev;
-	struct virtio_mmio *mmio;
-	struct irq irq;
-	uint64_t base;
-	void (*destroy)(struct virtio_device *dev);
-};
 
 /* How it is known that the guest's kernel has panicked. */
 enum devices_panic {
@@ -43,10 +34,13 @@ struct devices_host {
 	void *arg;
 };
 
+/* As many as either transport has places for. */
+#define SLOTS_MAX 32u
+
 struct devices {
 	struct devices_host host;
 	/* Borrowed. */
-	const struct kvm *kvm;
+	struct kvm *kvm;
 	struct mem *mem;
 	struct loop *control;
 
@@ -60,8 +54,9 @@ struct devices {
 	struct rtc *rtc;
 	struct pm *pm;
 	struct pvpanic *pvpanic;
+	struct pci *pci;    /* NULL where virtio devices are on virtio-mmio */
 	struct panic panic; /* fed by the serial port */
-	struct slot slot[LAYOUT_VIRTIO_MMIO_MAX];
+	struct slot slot[SLOTS_MAX];
 	unsigned slots;
 };
 
@@ -69,7 +64,7 @@ struct devices {
  * Makes what `cfg` asks for. `kvm`, `mem` and `control` outlive the devices; of the descriptors in
  * `cfg` those for vsock are taken. On failure devices_finish is still due. 0 or -errno.
  */
-int devices_init(struct devices *d, const struct kvm *kvm, struct mem *mem, struct loop *control,
+int devices_init(struct devices *d, struct kvm *kvm, struct mem *mem, struct loop *control,
 	const struct machine_config *cfg, const struct devices_host *host);
 void devices_finish(struct devices *d);
 

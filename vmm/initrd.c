@@ -19,10 +19,17 @@ struct initrd {
 	char *list; /* names of the modules' files, a line each */
 };
 
-/* What the devices of run need in the guest. */
-static const struct module_want wanted[] = {
-	{"virtio_mmio", false}, {"vmw_vsock_virtio_transport", false}, {"virtio_rng", true},
-	{"virtio_blk", false}, /* last: only where there are disks */
+#define DEVICES                                                                                    \
+	{"vmw_vsock_virtio_transport", false}, {"virtio_rng", true},                               \
+	{                                                                                          \
+		"virtio_blk", false                                                                \
+	}
+
+/* What the devices of run need in the guest: with virtio-mmio, and with PCI. What disks need is
+ * last. */
+static const struct module_want wanted[][4] = {
+	{{"virtio_mmio", false}, DEVICES},
+	{{"virtio_pci", false}, DEVICES},
 };
 
 int initrd_from_file(struct initrd **out, int fd, const char *name)
@@ -50,8 +57,8 @@ static int resolve(struct initrd *i, const struct initrd_root *r)
 		.dir = r->modules,
 		.kernel_path = r->kernel_path,
 		.version = version,
-		.want = wanted,
-		.nwant = ARRAY_SIZE(wanted) - (r->disks ? 0 : 1),
+		.want = wanted[r->pci],
+		.nwant = ARRAY_SIZE(wanted[r->pci]) - (r->disks ? 0 : 1),
 		.unpacker = r->unpacker,
 	};
 	int rc = loader_version(r->kernel_fd, r->kernel_path, version, sizeof(version));

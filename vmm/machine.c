@@ -254,6 +254,7 @@ static int load_guest(struct machine *m)
 		.kernel_name = m->cfg.kernel_name,
 		.initrd = m->cfg.initrd,
 		.cmdline = m->cfg.cmdline,
+		.pci = m->devices.pci,
 		.zeroed = true,
 		.unpacker = m->cfg.unpacker,
 	};

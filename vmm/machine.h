@@ -31,6 +31,9 @@ struct unpacker;
  */
 enum machine_state { MACHINE_CREATED, MACHINE_RUNNING, MACHINE_PAUSED, MACHINE_ENDED };
 
+/* What virtio devices are on. */
+enum machine_transport { TRANSPORT_MMIO, TRANSPORT_PCI };
+
 enum machine_end {
 	END_NONE,
 	END_POWEROFF,     /* the guest powered off */
@@ -82,6 +85,7 @@ struct machine_config {
 	const struct disk_config *disks; /* disk_count of them; borrowed as long as the machine */
 	struct disk_files disk_files[MACHINE_DISKS_MAX];
 	unsigned disk_count;
+	enum machine_transport transport;
 	enum jail_mode jail; /* of the vCPU and I/O threads; the caller enters its own after
 				machine_start */
 

@@ -48,9 +48,7 @@ static void virtio_request(struct ring *ring, const struct virtio *v)
 	ring_offer(ring, 0);
 	ring_kick(ring);
 	await(VECTOR_RNG, before + 1);
-	CHECK_EQUAL(virtio_get(v, VIRTIO_MMIO_INTERRUPT_STATUS), VIRTIO_MMIO_INT_VRING);
-	virtio_set(v, VIRTIO_MMIO_INTERRUPT_ACK, VIRTIO_MMIO_INT_VRING);
-	CHECK_EQUAL(virtio_get(v, VIRTIO_MMIO_INTERRUPT_STATUS), 0);
+	virtio_acknowledge(v);
 	CHECK_EQUAL(ring_wait(ring, &head), sizeof(data));
 	CHECK_EQUAL(irq_count(VECTOR_RNG), before + 1);
 }
@@ -62,7 +60,7 @@ static void virtio(uint64_t features)
 	struct virtio rng;
 
 	virtio_find(&rng, VIRTIO_ID_RNG);
-	irq_route(rng.gsi, VECTOR_RNG);
+	virtio_route(&rng, VECTOR_RNG);
 	virtio_start(&rng, features);
 	virtio_queue(&rng, &ring, 0, 8);
 	virtio_live(&rng);

@@ -250,7 +250,7 @@ static void start_rng(void)
 {
 	virtio_find(&rng, VIRTIO_ID_RNG);
 	chunks = alloc((size_t)SIZE * CHUNK, 64);
-	irq_route(rng.gsi, VECTOR_RNG);
+	virtio_route(&rng, VECTOR_RNG);
 	virtio_start(&rng, RING_EVENT | RING_INDIRECT);
 	virtio_queue(&rng, &ring, 0, SIZE);
 	virtio_live(&rng);

@@ -1,22 +1,61 @@
 // SPDX-License-Identifier: MIT
-// A driver for virtio-mmio that polls.
+// A driver for virtio that polls.
 #include "tests/guests/virtio.h"
+
+#include "tests/guests/pci.h"
 
 #include <string.h>
 
 #define MAGIC 0x74726976u
 
-void virtio_find(struct virtio *v, unsigned id)
+uint32_t virtio_get(const struct virtio *v, unsigned reg)
 {
+	return v->pci ? pci_virtio_get(v, reg) : mmio_read(v->base + reg);
+}
+
+void virtio_set(const struct virtio *v, unsigned reg, uint32_t value)
+{
+	if (v->pci)
+		pci_virtio_set(v, reg, value);
+	else
+		mmio_write(v->base + reg, value);
+}
+
+void virtio_route(struct virtio *v, unsigned vector)
+{
+	if (v->pci)
+		pci_virtio_route(v, vector);
+	else
+		irq_route(v->gsi, vector);
+}
+
+/* With MSI-X a queue's interrupt is all there is: no status tells of it. */
+void virtio_acknowledge(const struct virtio *v)
+{
+	CHECK_EQUAL(
+		virtio_get(v, VIRTIO_MMIO_INTERRUPT_STATUS), v->pci ? 0 : VIRTIO_MMIO_INT_VRING);
+	virtio_set(v, VIRTIO_MMIO_INTERRUPT_ACK, VIRTIO_MMIO_INT_VRING);
+	CHECK_EQUAL(virtio_get(v, VIRTIO_MMIO_INTERRUPT_STATUS), 0);
+}
+
+static bool find_mmio(struct virtio *v, unsigned id)
+{
+	*v = (struct virtio){0};
 	for (unsigned i = 0; i < LAYOUT_VIRTIO_MMIO_MAX; i++) {
 		v->base = LAYOUT_VIRTIO_MMIO + (uint64_t)i * LAYOUT_VIRTIO_MMIO_STRIDE;
 		v->gsi = GSI_VIRTIO + i;
 		if (virtio_get(v, VIRTIO_MMIO_MAGIC_VALUE) != MAGIC)
 			break;
 		if (virtio_get(v, VIRTIO_MMIO_DEVICE_ID) == id)
-			return;
+			return true;
 	}
-	fail(__FILE__, __LINE__, "no such device", id);
+	return false;
+}
+
+void virtio_find(struct virtio *v, unsigned id)
+{
+	if (!(pci_present() ? pci_find_virtio(v, id) : find_mmio(v, id)))
+		fail(__FILE__, __LINE__, "no such device", id);
 }
 
 void virtio_reset(const struct virtio *v)
@@ -73,6 +112,8 @@ void virtio_queue(const struct virtio *v, struct ring *r, unsigned index, unsign
 	set_address(v, VIRTIO_MMIO_QUEUE_DESC_LOW, r->desc);
 	set_address(v, VIRTIO_MMIO_QUEUE_AVAIL_LOW, r->avail);
 	set_address(v, VIRTIO_MMIO_QUEUE_USED_LOW, r->used);
+	if (v->pci)
+		pci_virtio_queue_vector(v, index);
 	virtio_set(v, VIRTIO_MMIO_QUEUE_READY, 1);
 	CHECK_EQUAL(virtio_get(v, VIRTIO_MMIO_QUEUE_READY), 1);
 }

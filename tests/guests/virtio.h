@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// A driver for virtio-mmio that polls (virtio 1.2, 2.7 and 4.2): as honest as the guest that uses
-// it.
+// A driver for virtio that polls (virtio 1.2, 2.7 and 4): as honest as the guest that uses it.
+//
+// On PCI where there is a bus, else on virtio-mmio, whose names registers have on either.
 #ifndef TESTS_GUESTS_VIRTIO_H
 #define TESTS_GUESTS_VIRTIO_H
 
@@ -24,6 +25,11 @@
 struct virtio {
 	uint64_t base; /* of its registers */
 	unsigned gsi;
+	/* On PCI, where base is the BAR's. */
+	bool pci, routed;
+	unsigned slot, msix; /* the second is a capability's offset */
+	uint64_t common, notify, isr, config;
+	uint32_t notify_stride;
 };
 
 /* Memory for the largest ring is taken once; the size may differ each time the device starts. */
@@ -39,15 +45,14 @@ struct ring {
 /* The first device of that kind; there must be one. */
 void virtio_find(struct virtio *v, unsigned id);
 
-static inline uint32_t virtio_get(const struct virtio *v, unsigned reg)
-{
-	return mmio_read(v->base + reg);
-}
+uint32_t virtio_get(const struct virtio *v, unsigned reg);
+void virtio_set(const struct virtio *v, unsigned reg, uint32_t value);
 
-static inline void virtio_set(const struct virtio *v, unsigned reg, uint32_t value)
-{
-	mmio_write(v->base + reg, value);
-}
+/* Its interrupts arrive as this vector, from the next virtio_start on. */
+void virtio_route(struct virtio *v, unsigned vector);
+
+/* What is to be done after one that was for a queue, which is checked. */
+void virtio_acknowledge(const struct virtio *v);
 
 /* In this order: reset and features, each queue, live. */
 void virtio_start(const struct virtio *v, uint64_t features);

@@ -19,8 +19,8 @@ static void offer_event(struct vsock *s)
 
 static void read_cid(struct vsock *s)
 {
-	s->cid = mmio_read(s->v.base + VIRTIO_MMIO_CONFIG) |
-		 (uint64_t)mmio_read(s->v.base + VIRTIO_MMIO_CONFIG + 4) << 32;
+	s->cid = virtio_get(&s->v, VIRTIO_MMIO_CONFIG) |
+		 (uint64_t)virtio_get(&s->v, VIRTIO_MMIO_CONFIG + 4) << 32;
 }
 
 void vsock_start(struct vsock *s, uint64_t features, unsigned size)

@@ -24,6 +24,8 @@ static const struct acpi_mmio mmio[] = {
 static const struct acpi_config full = {
 	.cpus = 300, .serial = true, .mmio = mmio, .mmio_count = ARRAY_SIZE(mmio)};
 
+static const struct acpi_config with_pci = {.cpus = 2, .serial = true, .pci = true};
+
 static uint8_t buf[ACPI_ROOM];
 
 static void *zeroed(void)
@@ -53,7 +55,7 @@ static const uint8_t *table(const uint8_t *all, size_t len, uint64_t at, const c
 }
 
 struct found {
-	const uint8_t *fadt, *madt, *dsdt;
+	const uint8_t *fadt, *madt, *dsdt, *mcfg; /* mcfg: NULL where there is none */
 };
 
 static struct found walk(const uint8_t *all, size_t len)
@@ -66,7 +68,9 @@ static struct found walk(const uint8_t *all, size_t len)
 	assert_int_equal(sum(all, 36), 0);
 	assert_int_equal(all[15], 2);
 	xsdt = table(all, len, get_le64(all + 24), "XSDT");
-	assert_int_equal(get_le32(xsdt + 4), 36 + 2 * 8);
+	assert_true(get_le32(xsdt + 4) == 36 + 2 * 8 || get_le32(xsdt + 4) == 36 + 3 * 8);
+	f.mcfg = get_le32(xsdt + 4) > 36 + 2 * 8 ? table(all, len, get_le64(xsdt + 52), "MCFG")
+						 : NULL;
 	f.fadt = table(all, len, get_le64(xsdt + 36), "FACP");
 	f.madt = table(all, len, get_le64(xsdt + 44), "APIC");
 	f.dsdt = table(all, len, get_le64(f.fadt + 140), "DSDT");
@@ -125,6 +129,23 @@ static void test_madt(void **state)
 	assert_int_equal(cpus, 300);
 	assert_int_equal(ioapics, 1);
 	assert_int_equal(nmis, 2);
+}
+
+static void test_mcfg(void **state)
+{
+	size_t len;
+	const uint8_t *m;
+
+	assert_int_equal(acpi_tables(&full, LAYOUT_ACPI, zeroed(), &len), 0);
+	assert_null(walk(buf, len).mcfg);
+	assert_int_equal(acpi_tables(&with_pci, LAYOUT_ACPI, zeroed(), &len), 0);
+	m = walk(buf, len).mcfg;
+	assert_non_null(m);
+	assert_int_equal(get_le32(m + 4), 60);
+	assert_true(get_le64(m + 44) == LAYOUT_PCI_ECAM);
+	assert_int_equal(get_le16(m + 52), 0);
+	assert_int_equal(m[54], 0);
+	assert_int_equal((m[55] + 1) << 20, LAYOUT_PCI_ECAM_SIZE);
 }
 
 static void test_memory(void **state)
@@ -265,6 +286,8 @@ static void with_tables(const struct acpi_config *cfg, void (*check)(const struc
 	write_file(&d, "dsdt", f.dsdt);
 	write_file(&d, "facp", f.fadt);
 	write_file(&d, "apic", f.madt);
+	if (f.mcfg)
+		write_file(&d, "mcfg", f.mcfg);
 	check(&d);
 	free(output_of(&d, "rm -rf $PWD"));
 }
@@ -319,6 +342,30 @@ static void test_iasl_least(void **state)
 	with_tables(&cfg, check_iasl);
 }
 
+static void check_pci(const struct dir *d)
+{
+	char *text;
+
+	check_iasl(d);
+	check_round_trip(d, "mcfg");
+	text = output_of(d, "acpiexec -b 'resources \\_SB.PCI0' dsdt.aml");
+	assert_says(text, "Exception", 0);
+	assert_says(text, "Bus Number Range", 1);
+	assert_says(text, "Address Minimum : C0000000", 1);
+	assert_says(text, "Address Maximum : CFFFFFFF", 1);
+	assert_says(text, "Address Length : 10000000", 1);
+	assert_says(text, "Address Minimum : 0CF8", 1);
+	free(text);
+	text = output_of(d, "acpiexec -b 'resources \\_SB.ECAM' dsdt.aml");
+	assert_says(text, "Address : E0000000", 1);
+	free(text);
+}
+
+static void test_pci(void **state)
+{
+	with_tables(&with_pci, check_pci);
+}
+
 /* The interpreter that Linux has, over a simulated port: the button's event comes out of _EVT. */
 static void check_exec(const struct dir *d)
 {
@@ -358,12 +405,14 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_fadt),
 		cmocka_unit_test(test_madt),
+		cmocka_unit_test(test_mcfg),
 		cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_bad_config),
 		cmocka_unit_test(test_lengths),
 		cmocka_unit_test(test_mistakes),
 		cmocka_unit_test(test_iasl_full),
 		cmocka_unit_test(test_iasl_least),
+		cmocka_unit_test(test_pci),
 		cmocka_unit_test(test_exec),
 	};
 

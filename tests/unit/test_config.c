@@ -167,16 +167,21 @@ static void help(void **state)
 
 static void kernel_line(void **state)
 {
-	struct cmdline_config run = {.init = true}, boot = {.serial = true, .append = "a b"};
+	struct cmdline_config run = {.init = true, .pci = true},
+			      boot = {.serial = true, .append = "a b"};
 	char *line = cmdline_compose(&run);
 
 	assert_non_null(strstr(line, "rdinit=/.kvick/init"));
 	assert_null(strstr(line, "ttyS0"));
+	assert_null(strstr(line, "pci=off"));
+	assert_non_null(strstr(line, " pci=noearly "));
 	free(line);
 	line = cmdline_compose(&boot);
 	assert_memory_equal(line, "console=ttyS0 ", 14);
 	assert_string_equal(line + strlen(line) - 4, " a b");
 	assert_null(strstr(line, "rdinit"));
+	assert_non_null(strstr(line, " pci=off "));
+	assert_null(strstr(line, "noearly"));
 	free(line);
 }
 

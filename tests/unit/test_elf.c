@@ -3,6 +3,8 @@
 // words.
 #include "tests/unit/kernel_image.h"
 
+#include "loader/image.h"
+
 #include <asm/bootparam.h>
 
 static const struct test_segment layout[] = {
@@ -92,6 +94,26 @@ static void test_memory_map(void **state)
 		mem_destroy(m);
 	}
 	free(b.p);
+}
+
+/* With PCI its configuration space is reserved, in its place between the two pieces of RAM. */
+static void test_memory_map_pci(void **state)
+{
+	struct memmap_entry map[MEMMAP_MAX], with[MEMMAP_MAX];
+	const struct boot_extras none = {0}, pci = {.pci = true};
+	struct mem *m;
+	unsigned n, at = 0;
+
+	assert_int_equal(mem_create(&m, GIB(5), MEM_PRIVATE), 0);
+	n = memmap_build(m, &none, map);
+	assert_int_equal(memmap_build(m, &pci, with), n + 1);
+	while (with[at].addr != LAYOUT_PCI_ECAM && at < n)
+		at++;
+	assert_int_equal(at, n - 1);
+	assert_int_equal(with[at].size, LAYOUT_PCI_ECAM_SIZE);
+	assert_int_equal(with[at].type, MEMMAP_RESERVED);
+	assert_true(with[n].addr == map[n - 1].addr && with[n].size == map[n - 1].size);
+	mem_destroy(m);
 }
 
 static void test_pvh(void **state)
@@ -380,6 +402,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_64bit),
 		cmocka_unit_test(test_memory_map),
+		cmocka_unit_test(test_memory_map_pci),
 		cmocka_unit_test(test_pvh),
 		cmocka_unit_test(test_pvh_second_note),
 		cmocka_unit_test(test_virtual_entry),

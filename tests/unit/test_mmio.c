@@ -1,114 +1,15 @@
 // SPDX-License-Identifier: MIT
 // The virtio-mmio registers: every width, the status machine, queues, interrupts, reset and pause
 // at any moment.
+#include "tests/unit/echo.h"
 #include "tests/unit/mmio_driver.h"
 
-#include "base/iov.h"
 #include "base/log.h"
 #include "base/stream.h"
 
 #include <errno.h>
 #include <linux/virtio_ring.h>
-#include <stdatomic.h>
 #include <sys/eventfd.h>
-
-/* A device that writes what it reads, and keeps the requests of queue 1 until it is stopped. */
-struct echo {
-	struct virtio_device dev;
-	struct queue queues[2];
-	struct iovec iov[2][16];
-	struct queue_elem held;
-	atomic_bool holds;
-	atomic_uint starts, stops, resets, kicks;
-	uint32_t saved;
-};
-
-static struct echo *to_echo(struct virtio_device *dev)
-{
-	return container_of(dev, struct echo, dev);
-}
-
-static void echo_start(struct virtio_device *dev)
-{
-	to_echo(dev)->starts++;
-}
-
-static void finish_echo(struct echo *d, unsigned i, struct queue_elem *e)
-{
-	char buf[64];
-	size_t n = iov_read(e->iov, e->out_n, 0, buf, sizeof(buf));
-
-	n = iov_write(e->iov + e->out_n, e->in_n, 0, buf, n);
-	queue_push(&d->queues[i], e, (uint32_t)n);
-	queue_notify(&d->queues[i]);
-}
-
-static void echo_stop(struct virtio_device *dev)
-{
-	struct echo *d = to_echo(dev);
-
-	d->stops++;
-	if (d->holds)
-		finish_echo(d, 1, &d->held);
-	d->holds = false;
-}
-
-static void echo_reset(struct virtio_device *dev)
-{
-	to_echo(dev)->resets++;
-	to_echo(dev)->saved = 0;
-}
-
-static void echo_kick(struct virtio_device *dev, unsigned i)
-{
-	struct echo *d = to_echo(dev);
-	struct queue_elem e = {.iov = d->iov[i], .cap = 16};
-
-	d->kicks++;
-	if (d->holds || !queue_pop(&d->queues[i], &e))
-		return;
-	if (i == 1) {
-		d->held = e;
-		d->holds = true;
-		return;
-	}
-	finish_echo(d, i, &e);
-	if (queue_pending(&d->queues[i]))
-		virtio_kick_again(dev, i);
-}
-
-static void echo_config_write(
-	struct virtio_device *dev, unsigned off, const void *data, unsigned len)
-{
-	virtio_config_set(dev, off, data, len);
-}
-
-static void echo_save(struct virtio_device *dev, struct stream_out *s)
-{
-	stream_begin(s, "echo", 1);
-	stream_put_u32(s, to_echo(dev)->saved);
-	stream_end(s);
-}
-
-static int echo_load(struct virtio_device *dev, struct stream_in *s)
-{
-	int rc = stream_open(s, "echo", 1);
-
-	to_echo(dev)->saved = stream_get_u32(s);
-	return rc < 0 ? rc : stream_close(s);
-}
-
-static const struct virtio_ops echo_ops = {
-	.start = echo_start,
-	.stop = echo_stop,
-	.reset = echo_reset,
-	.kick = echo_kick,
-	.config_write = echo_config_write,
-	.save = echo_save,
-	.load = echo_load,
-};
-
-static const uint16_t echo_max[] = {16, 8};
 
 struct fixture {
 	struct rig r;
@@ -118,21 +19,9 @@ struct fixture {
 static int setup(void **state)
 {
 	static struct fixture f;
-	static const uint8_t config[12] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
 
 	f = (struct fixture){0};
-	f.d.dev = (struct virtio_device){
-		.ops = &echo_ops,
-		.name = "echo",
-		.id = 42,
-		.offered = 1ull << 3 | 1ull << 50,
-		.queues = f.d.queues,
-		.queue_max = echo_max,
-		.queue_count = 2,
-		.config_len = 12,
-	};
-	virtio_device_init(&f.d.dev);
-	virtio_config_set(&f.d.dev, 0, config, sizeof(config));
+	echo_init(&f.d);
 	rig_init(&f.r);
 	rig_attach(&f.r, &f.d.dev);
 	log_set_level(LOG_LEVEL_ERROR);
@@ -330,14 +219,6 @@ static void test_bad_queues(void **state)
 	}
 }
 
-static void offer_echo(struct rig *r, unsigned queue, const char *text)
-{
-	mem_write(r->mem, 0x100000, text, strlen(text));
-	driver_desc(&r->q[queue], 0, 0x100000, (uint32_t)strlen(text), VRING_DESC_F_NEXT);
-	driver_desc(&r->q[queue], 1, 0x101000, 64, VRING_DESC_F_WRITE);
-	driver_offer(&r->q[queue], 0);
-}
-
 static void test_data(void **state)
 {
 	struct fixture *f = *state;
@@ -346,7 +227,7 @@ static void test_data(void **state)
 	char got[64] = "";
 
 	go_live(r, 0, 8);
-	offer_echo(r, 0, "some words");
+	offer_echo(&r->q[0], "some words");
 	kick(r, 0);
 	wait_used(r, 0, &id, &len);
 	assert_int_equal(len, 10);
@@ -355,7 +236,7 @@ static void test_data(void **state)
 	kick(r, 2); /* no such queue */
 	kick(r, UINT32_MAX);
 	/* The bit stays until it is acknowledged, alone. */
-	offer_echo(r, 0, "more");
+	offer_echo(&r->q[0], "more");
 	kick(r, 0);
 	while (!driver_reap(&r->q[0], &id, &len))
 		;
@@ -380,7 +261,7 @@ static void test_broken_ring(void **state)
 	assert_int_equal(get_status(r), S_ACK | S_DRIVER | S_FEATURES | S_OK | S_BROKEN);
 	assert_int_equal(f->d.dev.log.count, 1);
 	/* The other queue is dead as well. */
-	offer_echo(r, 1, "x");
+	offer_echo(&r->q[1], "x");
 	kick(r, 1);
 	virtio_mmio_pause(r->mmio);
 	virtio_mmio_resume(r->mmio);
@@ -391,7 +272,7 @@ static void test_broken_ring(void **state)
 	set_status(r, 0);
 	assert_int_equal(get_status(r), 0);
 	go_live(r, 0, 8);
-	offer_echo(r, 0, "again");
+	offer_echo(&r->q[0], "again");
 	kick(r, 0);
 	wait_used(r, 0, &id, &len);
 	assert_int_equal(len, 5);
@@ -399,7 +280,7 @@ static void test_broken_ring(void **state)
 
 static void hold_one(struct fixture *f, const char *text)
 {
-	offer_echo(&f->r, 1, text);
+	offer_echo(&f->r.q[1], text);
 	kick(&f->r, 1);
 	while (!f->d.holds)
 		;
@@ -434,7 +315,7 @@ static void test_pause(void **state)
 	virtio_mmio_pause(r->mmio);
 	assert_true(driver_reap(&r->q[1], &id, &len)); /* completed by the stop */
 	assert_int_equal(f->d.stops, 1);
-	offer_echo(r, 0, "while paused");
+	offer_echo(&r->q[0], "while paused");
 	kick(r, 0);
 	assert_int_equal(get_status(r), S_ACK | S_DRIVER | S_FEATURES | S_OK);
 	assert_false(driver_reap(&r->q[0], &id, &len));
@@ -448,7 +329,7 @@ static void test_pause(void **state)
 	set_status(r, 0);
 	go_live(r, 0, 8);
 	assert_int_equal(f->d.starts, 2);
-	offer_echo(r, 0, "late");
+	offer_echo(&r->q[0], "late");
 	virtio_mmio_resume(r->mmio);
 	wait_used(r, 0, &id, &len);
 	assert_int_equal(len, 4);
@@ -479,7 +360,7 @@ static void test_save_load(void **state)
 
 	go_live(r, 1ull << VIRTIO_RING_F_EVENT_IDX, 8);
 	for (unsigned i = 0; i < 5; i++) {
-		offer_echo(r, 0, "before");
+		offer_echo(&r->q[0], "before");
 		kick(r, 0);
 		wait_used(r, 0, &id, &len);
 	}
@@ -493,7 +374,7 @@ static void test_save_load(void **state)
 	virtio_mmio_resume(r->mmio);
 	assert_int_equal(get_status(r), S_ACK | S_DRIVER | S_FEATURES | S_OK);
 	assert_int_equal(reg_read(r, VIRTIO_MMIO_QUEUE_NUM_MAX), 8); /* queue 1 is selected */
-	offer_echo(r, 0, "after");
+	offer_echo(&r->q[0], "after");
 	kick(r, 0);
 	wait_used(r, 0, &id, &len);
 	assert_int_equal(len, 5);

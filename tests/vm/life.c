@@ -207,6 +207,7 @@ static void create(struct life *l)
 		.vsock_dir = open_or_fail(l->dir, O_PATH | O_DIRECTORY),
 		.vsock_listen = -1,
 		.rng = true,
+		.transport = l->transport,
 		.jail = JAIL_OFF,
 		.ended = ended,
 		.arg = l,

@@ -9,10 +9,11 @@
 
 #define LIFE_MEMORY MIB(16)
 
-/* Zero-initialised but for the first three. */
+/* Zero-initialised but for the first four. */
 struct life {
 	const char *kernel, *cmdline;
 	uint32_t cpus;
+	enum machine_transport transport;
 
 	struct loop *loop;
 	struct machine *machine;

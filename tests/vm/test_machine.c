@@ -77,9 +77,10 @@ static unsigned number_after(const struct life *l, const char *words)
 	return (unsigned)strtoul(at + strlen(words), NULL, 0);
 }
 
-static void cut_often(uint32_t cpus, const char *cmdline)
+static void cut_often(uint32_t cpus, const char *cmdline, enum machine_transport transport)
 {
-	struct life l = {.kernel = guest("life"), .cmdline = cmdline, .cpus = cpus};
+	struct life l = {
+		.kernel = guest("life"), .cmdline = cmdline, .cpus = cpus, .transport = transport};
 	unsigned presses = 0;
 
 	srand(cpus);
@@ -106,12 +107,17 @@ static void cut_often(uint32_t cpus, const char *cmdline)
 
 static void one_processor(void **state)
 {
-	cut_often(1, "cpus=1");
+	cut_often(1, "cpus=1", TRANSPORT_MMIO);
 }
 
 static void two_processors(void **state)
 {
-	cut_often(2, "cpus=2");
+	cut_often(2, "cpus=2", TRANSPORT_MMIO);
+}
+
+static void on_pci(void **state)
+{
+	cut_often(2, "cpus=2", TRANSPORT_PCI);
 }
 
 /* The state of a machine that has not yet run is as good as any. */
@@ -199,6 +205,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(writes_are_marked),
 		cmocka_unit_test(one_processor),
 		cmocka_unit_test(two_processors),
+		cmocka_unit_test(on_pci),
 	};
 
 	if (argc != 2) {

@@ -64,6 +64,19 @@ def cloud(lab):
     check("cloud" in result.out, f"uname is {tail(result.out)}")
 
 
+@case("run-cloud-pci")
+def cloud_pci(lab):
+    """virtio on PCI: each queue has an interrupt of its own, and they arrive."""
+    result = lab.run("--transport", "pci", "--cpus", "2", command=["cat", "/proc/interrupts"],
+                     kernel=lab.cloud)
+    check_status(result, 0)
+    counts = {line.split()[-1]: sum(map(int, line.split()[1:3]))
+              for line in result.out.splitlines() if "PCI-MSI" in line}
+    check(set(counts) == {"virtio0-config", "virtio0-rx", "virtio0-tx", "virtio0-event",
+                          "virtio1-config", "virtio1-input"}, f"interrupts are {sorted(counts)}")
+    check(counts["virtio0-rx"] and counts["virtio0-tx"], f"interrupts are {counts}")
+
+
 @case("run-debian")
 def debian(lab):
     where = os.path.join(lab.scratch, "debian")

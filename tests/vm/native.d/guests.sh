@@ -82,6 +82,26 @@ test_vsock_echo() {
 	ends 0
 }
 
+# What else drives virtio's queues, on PCI.
+test_pci() {
+	local guest
+	for guest in irq ring-wrap hostile reset-storm; do
+		succeeds "$guest" --transport pci
+	done
+	succeeds mutate --cpus 2 --transport pci
+	start v vsock-echo --transport pci
+	timeout 60 "$suite/vsock-peer" "$KVICK_RUNTIME_DIR/v" 1 3000000 || fail 'one stream'
+	await 'streams: 1'
+	ends 0
+	boot reboot --on-reboot restart --transport pci </dev/null
+	status_is 0
+	says 'resets: 30'
+}
+
+test_pci_hostile() {
+	succeeds pci-hostile --transport pci
+}
+
 # --- ends ----------------------------------------------------------------------------------------
 
 # ends_with STATUS WAY: `end` ends in that way, and executes nothing afterwards.

@@ -1,0 +1,445 @@
+// SPDX-License-Identifier: MIT
+// PCI: every register of configuration space at every width by both ways to it, BARs sized, moved,
+// moved onto others and out of the window.
+#include "tests/unit/pci_guest.h"
+
+#include "base/log.h"
+#include "base/stream.h"
+
+#include <errno.h>
+
+#define WINDOW LAYOUT_PCI_WINDOW
+#define ALL_ONES 0xffffffffu
+
+/* A function with a BAR of 4 KiB and one of 64 bits and 64 KiB, which remember what is written. */
+struct card {
+	struct pci_function f;
+	uint64_t last_off, moved[PCI_BARS];
+	unsigned len, moves, reads, writes;
+	uint8_t fill, last;
+};
+
+static void card_read(void *dev, uint64_t off, void *data, unsigned len)
+{
+	struct card *c = dev;
+
+	c->last_off = off;
+	memset(data, c->fill, len);
+}
+
+static void card_write(void *dev, uint64_t off, const void *data, unsigned len)
+{
+	struct card *c = dev;
+
+	c->last_off = off;
+	c->len = len;
+	memcpy(&c->last, data, 1);
+}
+
+static void card_config_read(void *dev, unsigned off, unsigned len)
+{
+	((struct card *)dev)->reads++;
+}
+
+static void card_config_written(void *dev, unsigned off, unsigned len)
+{
+	((struct card *)dev)->writes++;
+}
+
+static void card_moved(void *dev, unsigned bar, uint64_t base)
+{
+	struct card *c = dev;
+
+	assert_true(c->moved[bar] != base);
+	c->moved[bar] = base;
+	c->moves++;
+}
+
+static const struct bus_ops card_bar = {card_read, card_write};
+static const struct pci_function_ops card_ops = {card_config_read, card_config_written, card_moved};
+
+static void card_init(struct card *c, uint8_t fill)
+{
+	const struct pci_id id = {0x1234, 0x5678, 0x9abc, 0xdef0, 7, 0x010203};
+	const struct pci_bar small = {.size = 0x1000, .ops = &card_bar};
+	const struct pci_bar wide = {.size = 0x10000, .wide = true, .ops = &card_bar};
+	const uint8_t first[3] = {1, 2, 3}, second[2] = {4, 5};
+
+	*c = (struct card){.fill = fill};
+	c->f.ops = &card_ops;
+	c->f.dev = c;
+	c->f.name = "card";
+	pci_function_init(&c->f, &id);
+	pci_function_set_bar(&c->f, 0, &small);
+	pci_function_set_bar(&c->f, 2, &wide);
+	assert_int_equal(pci_function_add_capability(&c->f, 9, first, 3), 0x40);
+	assert_int_equal(pci_function_add_capability(&c->f, 5, second, 2), 0x48);
+}
+
+struct fixture {
+	struct pci_rig r;
+	struct card a, b;
+};
+
+static int setup(void **state)
+{
+	static struct fixture f;
+
+	pci_rig_init(&f.r);
+	card_init(&f.a, 0xaa);
+	card_init(&f.b, 0xbb);
+	assert_int_equal(pci_attach(f.r.pci, &f.a.f), 0);
+	assert_int_equal(pci_attach(f.r.pci, &f.b.f), 0);
+	*state = &f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	pci_detach(&f->a.f);
+	pci_detach(&f->b.f);
+	pci_rig_finish(&f->r);
+	return 0;
+}
+
+static void test_identity(void **state)
+{
+	struct pci_rig *r = &((struct fixture *)*state)->r;
+
+	assert_int_equal(config_get(r, 0, PCI_CLASS_REVISION, 4), 0x06000000);
+	assert_int_equal(config_get(r, 1, PCI_VENDOR_ID, 4), 0x56781234);
+	assert_int_equal(config_get(r, 1, PCI_CLASS_REVISION, 4), 0x01020307);
+	assert_int_equal(config_get(r, 1, PCI_SUBSYSTEM_VENDOR_ID, 4), 0xdef09abc);
+	assert_int_equal(config_get(r, 1, PCI_HEADER_TYPE, 1), 0);
+	assert_int_equal(config_get(r, 1, PCI_INTERRUPT_PIN, 1), 0);
+	assert_int_equal(config_get(r, 1, PCI_STATUS, 2), PCI_STATUS_CAP_LIST);
+	assert_int_equal(find_capability(r, 1, 9, 0), 0x40);
+	assert_int_equal(config_get(r, 1, 0x42, 2), 0x0201);
+	assert_int_equal(find_capability(r, 1, 5, 0), 0x48);
+	assert_int_equal(find_capability(r, 1, 5, 0x48), 0);
+	assert_int_equal(find_capability(r, 1, 1, 0), 0);
+	assert_int_equal(find_capability(r, 0, 1, 0), 0);
+}
+
+/* Each width at each offset of a function, by memory and by ports. */
+static void test_widths(void **state)
+{
+	struct pci_rig *r = &((struct fixture *)*state)->r;
+	uint8_t bytes[PCI_SPACE], wide[8];
+
+	for (unsigned i = 0; i < PCI_SPACE; i++)
+		bytes[i] = (uint8_t)config_get(r, 1, i, 1);
+	for (unsigned len = 1; len <= 4; len *= 2)
+		for (unsigned off = 0; off + len <= PCI_SPACE; off++) {
+			uint32_t want = 0, got = config_get(r, 1, off, len);
+
+			memcpy(&want, bytes + off, len);
+			if (off % len)
+				memset(&want, 0xff, len);
+			assert_int_equal(got, want);
+			assert_int_equal(port_get(r, 1, off, len), want);
+		}
+	assert_true(bus_read(&r->mmio, ecam(1, 0), wide, 8));
+	for (unsigned i = 0; i < 8; i++)
+		assert_int_equal(wide[i], 0xff);
+	for (unsigned off = PCI_SPACE; off < 4096; off += 4)
+		assert_int_equal(config_get(r, 1, off, 4), 0);
+}
+
+static void test_absent(void **state)
+{
+	struct pci_rig *r = &((struct fixture *)*state)->r;
+	uint32_t v;
+
+	for (unsigned devfn = 0; devfn < 256; devfn++) {
+		uint32_t want = devfn == 0 ? 0x00081b36 : 0x56781234;
+
+		if (devfn & 7 || devfn >> 3 > 2)
+			want = ALL_ONES;
+		assert_int_equal(mem_get_len(r, LAYOUT_PCI_ECAM + (devfn << 12), 4), want);
+		v = 1u << 31 | devfn << 8;
+		bus_write(&r->pio, PORT_PCI_ADDRESS, &v, 4);
+		bus_read(&r->pio, PORT_PCI_DATA, &v, 4);
+		assert_int_equal(v, want);
+		config_set(r, devfn >> 3, (devfn & 7) << 12, 4, 0);
+	}
+	for (unsigned bus = 1; bus < 256; bus++) {
+		v = 1u << 31 | bus << 16;
+		bus_write(&r->pio, PORT_PCI_ADDRESS, &v, 4);
+		bus_read(&r->pio, PORT_PCI_DATA, &v, 4);
+		assert_int_equal(v, ALL_ONES);
+		bus_write(&r->pio, PORT_PCI_DATA, &v, 4);
+	}
+}
+
+static void test_address_port(void **state)
+{
+	struct pci_rig *r = &((struct fixture *)*state)->r;
+	uint32_t v = ALL_ONES;
+
+	bus_write(&r->pio, PORT_PCI_ADDRESS, &v, 4);
+	bus_read(&r->pio, PORT_PCI_ADDRESS, &v, 4);
+	assert_int_equal(v, 0x80fffffc);
+	config_address(r, 1, 0);
+	for (unsigned off = 0; off < 8; off++)
+		for (unsigned len = 1; len <= 4; len *= 2) {
+			if ((off == 0 && len == 4) || off >= 4)
+				continue;
+			v = 0;
+			bus_write(&r->pio, PORT_PCI_ADDRESS + off, &v, len);
+			bus_read(&r->pio, PORT_PCI_ADDRESS + off, &v, len);
+			assert_int_equal(v, len == 4 ? ALL_ONES : (1u << 8 * len) - 1);
+		}
+	assert_int_equal(port_get(r, 1, 0, 4), 0x56781234);
+	v = 1 << 11; /* not enabled */
+	bus_write(&r->pio, PORT_PCI_ADDRESS, &v, 4);
+	bus_read(&r->pio, PORT_PCI_DATA, &v, 4);
+	assert_int_equal(v, ALL_ONES);
+	v = 0;
+	bus_write(&r->pio, PORT_PCI_DATA, &v, 4);
+	assert_int_equal(config_get(r, 1, 0, 4), 0x56781234);
+}
+
+/* Nothing but what the masks allow can be changed, whichever way it is tried. */
+static void test_masks(void **state)
+{
+	struct fixture *f = *state;
+	struct pci_rig *r = &f->r;
+	uint8_t before[PCI_SPACE];
+
+	memcpy(before, f->a.f.space, sizeof(before));
+	for (unsigned len = 1; len <= 4; len *= 2)
+		for (unsigned off = 0; off + len <= 4096; off++) {
+			config_set(r, 1, off, len, ALL_ONES);
+			if (off < PCI_SPACE)
+				port_set(r, 1, off, len, ALL_ONES);
+		}
+	for (unsigned i = 0; i < PCI_SPACE; i++)
+		assert_int_equal(config_get(r, 1, i, 1), before[i] | f->a.f.writable[i]);
+	assert_int_equal(config_get(r, 1, PCI_COMMAND, 2), 0x0406);
+	assert_int_equal(config_get(r, 1, PCI_INTERRUPT_LINE, 1), 0xff);
+	for (unsigned off = 0; off < 4096; off++)
+		config_set(r, 1, off, 1, 0);
+	for (unsigned i = 0; i < PCI_SPACE; i++)
+		assert_int_equal(config_get(r, 1, i, 1), before[i]);
+	assert_true(f->a.reads && f->a.writes);
+	/* One that is not aligned changes nothing. */
+	config_set(r, 1, PCI_BASE_ADDRESS_0 + 1, 4, ALL_ONES);
+	config_set(r, 1, PCI_BASE_ADDRESS_0 + 3, 2, ALL_ONES);
+	assert_int_equal(config_get(r, 1, PCI_BASE_ADDRESS_0, 4), 0);
+}
+
+static void test_sizing(void **state)
+{
+	struct pci_rig *r = &((struct fixture *)*state)->r;
+	static const uint32_t want[PCI_BARS] = {0xfffff000, 0, 0xffff0004, 0xffffffff, 0, 0};
+
+	for (unsigned n = 0; n < PCI_BARS; n++) {
+		place_bar(r, 1, n, ALL_ONES);
+		assert_int_equal(config_get(r, 1, PCI_BASE_ADDRESS_0 + 4 * n, 4), want[n]);
+		place_bar(r, 1, n, 0);
+	}
+	config_set(r, 1, PCI_ROM_ADDRESS, 4, ALL_ONES);
+	assert_int_equal(config_get(r, 1, PCI_ROM_ADDRESS, 4), 0);
+}
+
+static void test_decode(void **state)
+{
+	struct fixture *f = *state;
+	struct pci_rig *r = &f->r;
+	uint8_t wide[8];
+
+	place_bar(r, 1, 0, WINDOW + 0x5000);
+	assert_int_equal(mem_get_len(r, WINDOW + 0x5000, 4), ALL_ONES);
+	decode(r, 1, true);
+	assert_true(f->a.moved[0] == WINDOW + 0x5000);
+	assert_int_equal(mem_get_len(r, WINDOW + 0x5ffc, 4), 0xaaaaaaaa);
+	assert_int_equal(f->a.last_off, 0xffc);
+	assert_int_equal(mem_get_len(r, WINDOW + 0x5ffe, 4), ALL_ONES); /* over its end */
+	assert_int_equal(mem_get_len(r, WINDOW + 0x4ffe, 4), ALL_ONES);
+	assert_int_equal(mem_get_len(r, WINDOW + 0x6000, 1), 0xff);
+	assert_true(bus_read(&r->mmio, WINDOW + 0x5008, wide, 8));
+	assert_int_equal(wide[7], 0xaa);
+	bus_write(&r->mmio, WINDOW + 0x5010, "\x77", 1);
+	assert_int_equal(f->a.last, 0x77);
+	assert_int_equal(f->a.last_off, 0x10);
+	/* It moves while it is enabled. */
+	place_bar(r, 1, 0, WINDOW + LAYOUT_PCI_WINDOW_SIZE - 0x1000);
+	assert_int_equal(mem_get_len(r, WINDOW + 0x5000, 4), ALL_ONES);
+	assert_int_equal(mem_get_len(r, WINDOW + LAYOUT_PCI_WINDOW_SIZE - 4, 4), 0xaaaaaaaa);
+	decode(r, 1, false);
+	assert_true(f->a.moved[0] == 0);
+	assert_int_equal(mem_get_len(r, WINDOW + LAYOUT_PCI_WINDOW_SIZE - 4, 4), ALL_ONES);
+}
+
+/* On RAM, on the IOAPIC, at the edges: nobody answers there but who did before. */
+static void test_outside(void **state)
+{
+	struct fixture *f = *state;
+	struct pci_rig *r = &f->r;
+	static const uint32_t places[] = {0x1000, 0x100000, WINDOW - 0x10000,
+		WINDOW + LAYOUT_PCI_WINDOW_SIZE, LAYOUT_VIRTIO_MMIO, LAYOUT_PCI_ECAM, LAYOUT_IOAPIC,
+		LAYOUT_LAPIC, 0xffff0000};
+
+	decode(r, 1, true);
+	for (unsigned i = 0; i < ARRAY_SIZE(places); i++) {
+		unsigned missed = (unsigned)r->mmio.missed;
+
+		place_bar(r, 1, 0, places[i]);
+		place_bar(r, 1, 2, places[i]);
+		assert_true(f->a.moved[0] == 0 && f->a.moved[2] == 0);
+		mem_get_len(r, places[i], 4);
+		if (places[i] != LAYOUT_PCI_ECAM)
+			assert_int_equal(r->mmio.missed, missed + 1);
+	}
+	assert_int_equal(config_get(r, 0, 0, 4), 0x00081b36);
+	/* A wide one whose upper half is set is far away. */
+	place_bar(r, 1, 2, WINDOW);
+	assert_true(f->a.moved[2] == WINDOW);
+	place_bar(r, 1, 3, 1);
+	assert_true(f->a.moved[2] == 0);
+	place_bar(r, 1, 3, 0);
+	assert_int_equal(mem_get_len(r, WINDOW + 0xfffc, 4), 0xaaaaaaaa);
+}
+
+static void test_overlap(void **state)
+{
+	struct fixture *f = *state;
+	struct pci_rig *r = &f->r;
+
+	decode(r, 1, true);
+	decode(r, 2, true);
+	place_bar(r, 2, 2, WINDOW);
+	assert_int_equal(mem_get_len(r, WINDOW, 4), 0xbbbbbbbb);
+	/* The one of the earlier slot wins, all of the other is silent. */
+	place_bar(r, 1, 0, WINDOW + 0x8000);
+	assert_int_equal(mem_get_len(r, WINDOW + 0x8000, 4), 0xaaaaaaaa);
+	assert_int_equal(mem_get_len(r, WINDOW, 4), ALL_ONES);
+	assert_true(f->b.moved[2] == 0);
+	place_bar(r, 1, 0, WINDOW + 0x10000);
+	assert_int_equal(mem_get_len(r, WINDOW + 0x8000, 4), 0xbbbbbbbb);
+	/* Two of one function. */
+	place_bar(r, 1, 2, WINDOW + 0x10000);
+	assert_true(f->a.moved[0] == WINDOW + 0x10000 && f->a.moved[2] == 0);
+	place_bar(r, 1, 0, WINDOW + 0x20000);
+	assert_true(f->a.moved[2] == WINDOW + 0x10000);
+	/* When one goes, the other may answer. */
+	place_bar(r, 1, 2, WINDOW);
+	assert_true(f->b.moved[2] == 0);
+	pci_detach(&f->a.f);
+	assert_true(f->a.moved[0] == 0 && f->a.moved[2] == 0);
+	assert_int_equal(mem_get_len(r, WINDOW, 4), 0xbbbbbbbb);
+	assert_int_equal(config_get(r, 1, 0, 4), ALL_ONES);
+	assert_int_equal(pci_attach(r->pci, &f->a.f), 0);
+	assert_true(f->a.f.slot == 1);
+}
+
+static void test_slots(void **state)
+{
+	static struct card more[PCI_SLOTS];
+	struct fixture *f = *state;
+	unsigned n = 0;
+
+	for (; n < PCI_SLOTS; n++) {
+		card_init(&more[n], 0);
+		if (pci_attach(f->r.pci, &more[n].f) < 0)
+			break;
+		assert_int_equal(more[n].f.slot, n + 3);
+	}
+	assert_int_equal(n, PCI_SLOTS - 3);
+	assert_int_equal(config_get(&f->r, 31, 0, 4), 0x56781234);
+	pci_detach(&more[n].f); /* which is not there */
+	while (n)
+		pci_detach(&more[--n].f);
+	assert_int_equal(config_get(&f->r, 31, 0, 4), ALL_ONES);
+}
+
+static void save(struct fixture *f, struct stream_out *s)
+{
+	stream_out_init(s);
+	pci_save(f->r.pci, s);
+	pci_function_save(&f->a.f, s);
+	assert_int_equal(s->err, 0);
+}
+
+static int load(struct fixture *f, const struct stream_out *s)
+{
+	struct stream_in in;
+	int rc;
+
+	stream_in_init(&in, s->buf, s->len);
+	rc = pci_load(f->r.pci, &in);
+	return rc ? rc : pci_function_load(&f->a.f, &in);
+}
+
+static void test_save_load(void **state)
+{
+	struct fixture *f = *state;
+	struct pci_rig *r = &f->r;
+	struct stream_out s, bad;
+	unsigned refused = 0;
+
+	place_bar(r, 1, 0, WINDOW + 0x3000);
+	decode(r, 1, true);
+	config_address(r, 1, 0);
+	save(f, &s);
+	pci_function_reset(&f->a.f);
+	pci_reset(r->pci);
+	assert_int_equal(mem_get_len(r, WINDOW + 0x3000, 4), ALL_ONES);
+	assert_int_equal(config_get(r, 1, PCI_COMMAND, 2), 0);
+	assert_int_equal(load(f, &s), 0);
+	assert_int_equal(mem_get_len(r, WINDOW + 0x3000, 4), 0xaaaaaaaa);
+	bus_read(&r->pio, PORT_PCI_DATA, &refused, 4);
+	assert_int_equal(refused, 0x56781234);
+	save(f, &bad);
+	refused = 0;
+	for (size_t bit = 0; bit < s.len * 8; bit++) {
+		bad.buf[bit / 8] ^= (uint8_t)(1 << bit % 8);
+		refused += load(f, &bad) < 0;
+		assert_int_equal(config_get(r, 1, 0, 4), 0x56781234);
+		bad.buf[bit / 8] ^= (uint8_t)(1 << bit % 8);
+	}
+	assert_true(refused > 2000);
+	for (size_t len = 0; len < s.len; len++) {
+		bad.len = len;
+		assert_true(load(f, &bad) < 0);
+	}
+	stream_out_finish(&s);
+	stream_out_finish(&bad);
+}
+
+static void test_refusals(void **state)
+{
+	static const struct bus_ops none;
+	const struct bus_range ram = {LAYOUT_PCI_WINDOW + 0x1000, 1, &none, NULL, "x", 0};
+	struct pci_rig r = {0};
+
+	assert_int_equal(bus_add(&r.mmio, &ram), 0);
+	assert_int_equal(pci_create(&r.pci, &r.pio, &r.mmio), -EEXIST);
+	assert_int_equal(r.pio.count, 0);
+	assert_int_equal(r.mmio.count, 1);
+	bus_del(&r.mmio, ram.base);
+	pci_rig_finish(&r);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_identity, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_widths, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_absent, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_address_port, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_masks, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_sizing, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_decode, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_outside, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_overlap, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_slots, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_save_load, setup, teardown),
+		cmocka_unit_test(test_refusals),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: MIT
+// The virtio-pci transport (virtio 1.2, 4.1).
+//
+// Doorbells. Each queue has its own, which the kernel can so tell by the address alone. As with
+// virtio-mmio a kick is an exit until a queue has been kicked often enough to be worth an
+// ioeventfd. The driver may move the BAR at any time: the ioeventfds are then let go, and made
+// again in the new place once they are worth it again.
+//
+// Interrupts are MSI-X, a vector for each queue and one for the configuration, or as few as the
+// driver can have. A driver that does not enable it has to look at ISR status by itself.
+//
+// Locks, in the order in which they are taken: the PCI bus's (configuration space), the
+// transport's (registers), that of the doorbells. The io loop takes none of them.
+#include "virtio/pci_private.h"
+
+#include "base/stream.h"
+#include "base/util.h"
+#include "hw/kvm.h"
+
+#include <errno.h>
+#include <linux/pci_regs.h>
+#include <linux/virtio_pci.h>
+#include <stdlib.h>
+
+#define ISR_QUEUE 1u
+#define ISR_CONFIG 2u
+
+/* Exits by a queue's doorbell before it gets an ioeventfd. */
+#define KICKS_HOT 64u
+
+/* ---- To the driver, on the loop ---- */
+
+static void queue_interrupt(void *arg, unsigned queue)
+{
+	struct virtio_pci *v = arg;
+
+	/* With MSI-X the driver learns of queues by their vectors alone (4.1.4.5.1). */
+	if (!(atomic_load(&v->msix.control) & PCI_MSIX_FLAGS_ENABLE))
+		atomic_fetch_or(&v->isr, ISR_QUEUE);
+	msix_raise(&v->msix, atomic_load(&v->vectors[queue]));
+}
+
+static void config_interrupt(void *arg)
+{
+	struct virtio_pci *v = arg;
+
+	atomic_fetch_or(&v->isr, ISR_CONFIG);
+	msix_raise(&v->msix, atomic_load(&v->config_vector));
+}
+
+static void no_interrupts(void *arg)
+{
+	struct virtio_pci *v = arg;
+
+	msix_forget(&v->msix);
+	atomic_store(&v->isr, 0);
+	atomic_store(&v->config_vector, VIRTIO_MSI_NO_VECTOR);
+	for (unsigned i = 0; i < v->cfg.dev->queue_count; i++)
+		atomic_store(&v->vectors[i], VIRTIO_MSI_NO_VECTOR);
+}
+
+static const struct transport_ops transport_ops = {
+	.queue_interrupt = queue_interrupt,
+	.config_interrupt = config_interrupt,
+	.reset = no_interrupts,
+};
+
+/* ---- Doorbells ---- */
+
+/* With the lock of the doorbells held. */
+static void bind_bell(struct virtio_pci *v, unsigned queue, bool add)
+{
+	struct bell *b = &v->bells[queue];
+	uint64_t at = add ? v->base + AT_NOTIFY + queue * NOTIFY_STRIDE : b->bound;
+
+	/* Kicks by exits go on where it failed: slower and not wrong. */
+	if (kvm_ioeventfd_any(v->cfg.kvm, transport_kick_fd(&v->t, queue), at, add) < 0) {
+		log_warn("%s: queue %u's doorbell: %s", v->cfg.dev->name, queue, last_error());
+		at = 0;
+	}
+	b->bound = add ? at : 0;
+}
+
+static void kick(struct virtio_pci *v, uint64_t off)
+{
+	uint32_t queue = (uint32_t)off / NOTIFY_STRIDE;
+
+	if (off % NOTIFY_STRIDE || !transport_kick(&v->t, queue)) {
+		pthread_mutex_lock(&v->t.lock);
+		mistake(v, "a kick at %#lx, where there is no queue's doorbell", off);
+		pthread_mutex_unlock(&v->t.lock);
+		return;
+	}
+	if (!v->cfg.kvm || atomic_fetch_add(&v->bells[queue].kicks, 1) + 1 != KICKS_HOT)
+		return;
+	pthread_mutex_lock(&v->bell_lock);
+	if (v->base && !v->bells[queue].bound)
+		bind_bell(v, queue, true);
+	pthread_mutex_unlock(&v->bell_lock);
+}
+
+void virtio_pci_bar_moved(void *dev, unsigned bar, uint64_t base)
+{
+	struct virtio_pci *v = dev;
+
+	pthread_mutex_lock(&v->bell_lock);
+	v->base = base;
+	for (unsigned i = 0; i < v->cfg.dev->queue_count; i++) {
+		if (v->bells[i].bound)
+			bind_bell(v, i, false);
+		atomic_store(&v->bells[i].kicks, 0);
+	}
+	pthread_mutex_unlock(&v->bell_lock);
+}
+
+/* ---- The BAR ---- */
+
+/* Reading it takes what it says (4.1.4.5). */
+static void isr_read(struct virtio_pci *v, uint64_t off, uint8_t *data)
+{
+	if (off == 0)
+		*data = (uint8_t)atomic_exchange(&v->isr, 0);
+}
+
+void virtio_pci_bar_read(void *dev, uint64_t off, void *data, unsigned len)
+{
+	struct virtio_pci *v = dev;
+	uint64_t in_page = off % PAGE;
+
+	memset(data, 0, len);
+	switch (off - in_page) {
+	case AT_COMMON:
+		virtio_pci_common_read(v, in_page, data, len);
+		break;
+	case AT_ISR:
+		isr_read(v, in_page, data);
+		break;
+	case AT_DEVICE:
+		virtio_config_read(v->cfg.dev, (unsigned)in_page, data, len);
+		break;
+	case AT_TABLE:
+		msix_table_read(&v->msix, in_page, data, len);
+		break;
+	case AT_PENDING:
+		msix_pending_read(&v->msix, in_page, data, len);
+		break;
+	default:
+		break;
+	}
+}
+
+void virtio_pci_bar_write(void *dev, uint64_t off, const void *data, unsigned len)
+{
+	struct virtio_pci *v = dev;
+	uint64_t in_page = off % PAGE;
+
+	switch (off - in_page) {
+	case AT_COMMON:
+		virtio_pci_common_write(v, in_page, data, len);
+		break;
+	case AT_DEVICE:
+		pthread_mutex_lock(&v->t.lock);
+		transport_config_write(&v->t, (uint32_t)in_page, data, len);
+		pthread_mutex_unlock(&v->t.lock);
+		break;
+	case AT_NOTIFY:
+		kick(v, in_page);
+		break;
+	case AT_TABLE:
+		msix_table_write(&v->msix, in_page, data, len);
+		break;
+	default:
+		break;
+	}
+}
+
+static const struct bus_ops bar_ops = {.read = virtio_pci_bar_read, .write = virtio_pci_bar_write};
+
+/* ---- The machine's side ---- */
+
+static int put_on_bus(struct virtio_pci *v)
+{
+	const struct transport_config t = {
+		.dev = v->cfg.dev,
+		.mem = v->cfg.mem,
+		.io = v->cfg.io,
+		.ops = &transport_ops,
+		.arg = v,
+	};
+	int rc = virtio_pci_make_function(v, &bar_ops);
+
+	if (rc < 0)
+		return rc;
+	rc = transport_init(&v->t, &t);
+	if (rc < 0)
+		return rc;
+	no_interrupts(v);
+	rc = pci_attach(v->cfg.pci, &v->function);
+	if (rc < 0)
+		transport_finish(&v->t);
+	return rc;
+}
+
+static void free_pci(struct virtio_pci *v)
+{
+	msix_finish(&v->msix);
+	pthread_mutex_destroy(&v->bell_lock);
+	free(v->bells);
+	free(v->vectors);
+	free(v);
+}
+
+int virtio_pci_create(struct virtio_pci **out, const struct virtio_pci_config *cfg)
+{
+	unsigned n = cfg->dev->queue_count;
+	struct virtio_pci *v = calloc(1, sizeof(*v));
+	int rc;
+
+	if (!v)
+		return fail(ENOMEM, "%s: no memory for its registers", cfg->dev->name);
+	v->cfg = *cfg;
+	pthread_mutex_init(&v->bell_lock, NULL);
+	v->vectors = calloc(n, sizeof(*v->vectors));
+	v->bells = calloc(n, sizeof(*v->bells));
+	rc = v->vectors && v->bells
+		     ? put_on_bus(v)
+		     : fail(ENOMEM, "%s: no memory for %u doorbells", cfg->dev->name, n);
+	if (rc < 0) {
+		free_pci(v);
+		return rc;
+	}
+	*out = v;
+	return 0;
+}
+
+void virtio_pci_destroy(struct virtio_pci *v)
+{
+	if (!v)
+		return;
+	pci_detach(&v->function);
+	transport_finish(&v->t);
+	free_pci(v);
+}
+
+static void forget_selections(struct virtio_pci *v)
+{
+	v->offered_sel = v->accept_sel = v->queue_sel = 0;
+}
+
+void virtio_pci_reset(struct virtio_pci *v)
+{
+	pthread_mutex_lock(&v->t.lock);
+	transport_reset(&v->t);
+	forget_selections(v);
+	pthread_mutex_unlock(&v->t.lock);
+	msix_reset(&v->msix);
+	pci_function_reset(&v->function);
+}
+
+void virtio_pci_pause(struct virtio_pci *v)
+{
+	pthread_mutex_lock(&v->t.lock);
+	transport_pause(&v->t);
+	pthread_mutex_unlock(&v->t.lock);
+}
+
+void virtio_pci_resume(struct virtio_pci *v)
+{
+	pthread_mutex_lock(&v->t.lock);
+	transport_resume(&v->t);
+	pthread_mutex_unlock(&v->t.lock);
+}
+
+void virtio_pci_save(struct virtio_pci *v, struct stream_out *s)
+{
+	pci_function_save(&v->function, s);
+	msix_save(&v->msix, s);
+	pthread_mutex_lock(&v->t.lock);
+	stream_begin(s, "virtio-pci", 1);
+	stream_put_u8(s, (uint8_t)atomic_load(&v->isr));
+	stream_put_u16(s, atomic_load(&v->config_vector));
+	for (unsigned i = 0; i < v->cfg.dev->queue_count; i++)
+		stream_put_u16(s, atomic_load(&v->vectors[i]));
+	stream_put_u32(s, v->offered_sel);
+	stream_put_u32(s, v->accept_sel);
+	stream_put_u16(s, v->queue_sel);
+	stream_end(s);
+	transport_save(&v->t, s);
+	pthread_mutex_unlock(&v->t.lock);
+}
+
+static int load_registers(struct virtio_pci *v, struct stream_in *s)
+{
+	int rc = stream_open(s, "virtio-pci", 1);
+
+	if (rc < 0)
+		return rc;
+	atomic_store(&v->isr, stream_get_u8(s) & (ISR_QUEUE | ISR_CONFIG));
+	virtio_pci_set_vector(v, &v->config_vector, stream_get_u16(s));
+	for (unsigned i = 0; i < v->cfg.dev->queue_count; i++)
+		virtio_pci_set_vector(v, &v->vectors[i], stream_get_u16(s));
+	v->offered_sel = stream_get_u32(s);
+	v->accept_sel = stream_get_u32(s);
+	v->queue_sel = stream_get_u16(s);
+	return stream_close(s);
+}
+
+static int load_transport(struct virtio_pci *v, struct stream_in *s)
+{
+	int rc;
+
+	pthread_mutex_lock(&v->t.lock);
+	rc = load_registers(v, s);
+	rc = rc ? rc : transport_load(&v->t, s);
+	pthread_mutex_unlock(&v->t.lock);
+	return rc;
+}
+
+int virtio_pci_load(struct virtio_pci *v, struct stream_in *s)
+{
+	int rc;
+
+	virtio_pci_pause(v);
+	virtio_pci_reset(v);
+	rc = pci_function_load(&v->function, s);
+	rc = rc ? rc : msix_load(&v->msix, s);
+	rc = rc ? rc : load_transport(v, s);
+	if (rc < 0)
+		virtio_pci_reset(v);
+	return rc;
+}

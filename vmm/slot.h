@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT
+// A virtio device in its place, on either transport.
+#ifndef VMM_SLOT_H
+#define VMM_SLOT_H
+
+#include "hw/irq.h"
+
+#include <stdint.h>
+
+struct bus;
+struct kvm;
+struct loop;
+struct mem;
+struct pci;
+struct stream_in;
+struct stream_out;
+struct virtio_device;
+struct virtio_mmio;
+struct virtio_pci;
+
+struct slot {
+	struct virtio_device *dev;
+	void (*destroy)(struct virtio_device *dev);
+	struct virtio_pci *pci; /* one of the two */
+	struct virtio_mmio *mmio;
+	uint64_t base;  /* virtio-mmio: of its registers */
+	struct irq irq; /* and its line */
+};
+
+/* What a slot is made on; all borrowed. */
+struct slot_host {
+	struct kvm *kvm;
+	struct mem *mem;
+	struct loop *io;
+	struct bus *mmio;
+	struct pci *pci; /* NULL: the transport is virtio-mmio */
+};
+
+/*
+ * Puts `dev` on the transport; `number` tells where with virtio-mmio. The device is the slot's from
+ * now on, also on failure: slot_finish is due. 0 or -errno.
+ */
+int slot_init(struct slot *s, const struct slot_host *host, struct virtio_device *dev,
+	void (*destroy)(struct virtio_device *dev), unsigned number);
+void slot_finish(struct slot *s);
+
+/* As the transports' own; while vCPUs are parked. */
+void slot_pause(struct slot *s);
+void slot_resume(struct slot *s);
+void slot_reset(struct slot *s);
+void slot_save(struct slot *s, struct stream_out *out);
+int slot_load(struct slot *s, struct stream_in *in);
+
+#endif
