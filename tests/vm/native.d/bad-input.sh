@@ -55,6 +55,68 @@ test_bad_outputs() {
 	refused '--name ../b' boot hello --name ../b
 }
 
+# disk_refused WORDS KEYS...: a disk of these keys.
+disk_refused() {
+	refused "$1" boot hello --disk "$2"
+}
+
+test_bad_disks() {
+	truncate -s 1M disk
+	: >empty
+	truncate -s 1000 odd
+	mkfifo fifo
+	printf 'QFI\xfb' >qcow2
+	truncate -s 1M qcow2
+	disk_refused '--disk: : unknown key ""' ''
+	disk_refused '--disk: ro: path: must name' ro
+	disk_refused '--disk: pth=disk: unknown key "pth"' pth=disk
+	disk_refused '--disk: path=disk,ro,ro: ro: given twice' path=disk,ro,ro
+	disk_refused '--disk: path=disk,path=disk: path: given twice' path=disk,path=disk
+	disk_refused '--disk: path=disk,cache: cache: needs a value' path=disk,cache
+	disk_refused '--disk: path=disk,cache=slow: cache slow: must be' path=disk,cache=slow
+	disk_refused '--disk: path=disk,queues=0: queues 0: must be 1 to 16' path=disk,queues=0
+	disk_refused '--disk: path=disk,queues=17: queues 17: must be 1 to 16' path=disk,queues=17
+	disk_refused '--disk: path=disk,serial=' path=disk,serial=123456789012345678901
+	disk_refused '--disk: path=disk,bw-burst=1M: bw-burst: needs bw' path=disk,bw-burst=1M
+	disk_refused '--disk: path=disk,iops-burst=1: iops-burst: needs iops' path=disk,iops-burst=1
+	disk_refused '--disk: path=disk,ro,overlay=memory: ro and overlay' path=disk,ro,overlay=memory
+	disk_refused 'disk nowhere: No such file' path=nowhere
+	disk_refused 'disk a,b: No such file' path=a,,b
+	disk_refused 'disk .: ' path=.
+	disk_refused 'disk fifo: is a ' path=fifo
+	disk_refused 'disk /dev/null: is a ' path=/dev/null
+	disk_refused 'disk empty: ' path=empty
+	disk_refused 'disk odd: ' path=odd
+	disk_refused 'disk qcow2: it is a qcow2 image' path=qcow2
+	refused '--disk: at most 6 disks' boot hello --disk path=disk,ro --disk path=disk,ro \
+		--disk path=disk,ro --disk path=disk,ro --disk path=disk,ro --disk path=disk,ro --disk path=disk,ro
+}
+
+# A second user is refused while a first one writes; readers share.
+test_disk_shared() {
+	truncate -s 1M disk
+	start first parked --disk path=disk
+	refused_beside 'disk disk: ' boot hello --disk path=disk
+	says 'kvick'
+	refused_beside 'disk disk: ' boot hello --disk path=disk,ro
+	kvick kill first
+	ends 137
+	start reader parked --disk path=disk,ro
+	boot hello --disk path=disk,overlay=memory </dev/null
+	status_is 0
+	kvick kill reader
+	ends 137
+}
+
+# As refused, while another VM runs.
+refused_beside() {
+	local words=$1
+	shift
+	"$@"
+	status_is 125
+	says "kvick: $words"
+}
+
 # --- what a host forbids or lacks ----------------------------------------------------------------
 
 # as_nobody WORD...: kvick boot as a user who owns nothing, but may use KVM; in the current folder.
