@@ -108,18 +108,28 @@ static int check(const struct disk_config *d)
 	return 0;
 }
 
+/* `text` is cut up. */
+static int take_keys(struct disk_config *d, char *text)
+{
+	int rc = 0;
+
+	while (!rc && text)
+		rc = take_key(d, next_key(&text));
+	return rc;
+}
+
 int disk_parse(struct disk_config *out, const char *text)
 {
-	CLEANUP_FREE char *copy = strdup(text);
-	char *at = copy;
+	char *copy = strdup(text);
 	int rc;
 
 	*out = (struct disk_config){
 		.fields = {.table = keys, .count = ARRAY_SIZE(keys), .command = DISK}};
 	out->fields.values = out;
 	rc = copy ? fields_init(&out->fields) : fail(ENOMEM, "out of memory");
-	while (!rc && at)
-		rc = take_key(out, next_key(&at));
+	if (!rc)
+		rc = take_keys(out, copy);
+	free(copy);
 	if (!rc)
 		rc = check(out);
 	return rc ? fail_context(rc, "%s", text) : 0;

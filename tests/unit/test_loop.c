@@ -160,7 +160,8 @@ static void deferred_b(void *arg)
 	k->seen[k->n++] = 'b';
 }
 
-/* Twice in one batch: between the two the deferred work is done, and once however often it was due. */
+/* Twice in one batch: between the two the deferred work is done, and once however often it was due.
+ */
 static void defers(void *arg, uint32_t events)
 {
 	struct work *k = arg;

@@ -508,9 +508,13 @@ static void test_descriptors(void **state)
 {
 	struct fixture *f = *state;
 	int kinds[4], pty[2], socks[2];
+	struct termios raw;
 	char buf[8];
 
 	assert_int_equal(openpty(&pty[0], &pty[1], NULL, NULL, NULL), 0);
+	assert_int_equal(tcgetattr(pty[1], &raw), 0);
+	cfmakeraw(&raw); /* or what is written to the one side may come back from it as an echo */
+	assert_int_equal(tcsetattr(pty[1], TCSANOW, &raw), 0);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, socks), 0);
 	kinds[0] = pty[0];
 	kinds[1] = pty[1];
