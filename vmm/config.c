@@ -308,6 +308,8 @@ static int check_disks(struct config *c)
 {
 	int rc;
 
+	if (!c->disk.count && !c->rootfs)
+		return 0;
 	c->disks = calloc(MACHINE_DISKS_MAX, sizeof(*c->disks));
 	if (!c->disks)
 		return fail(ENOMEM, "out of memory");
