@@ -285,7 +285,7 @@ static char *keys_of_file(const char *path)
 /* What is no directory is a disk. What is not there is told by who opens it as one. */
 static int check_root(struct config *c)
 {
-	CLEANUP_FREE char *text = NULL;
+	char *text;
 	struct stat st;
 	int rc;
 
@@ -301,6 +301,7 @@ static int check_root(struct config *c)
 		return fail(ENOMEM, "out of memory");
 	c->root_disk = true;
 	rc = add_disk(c, text);
+	free(text);
 	return rc ? fail_context(rc, "--rootfs") : 0;
 }
 
