@@ -268,10 +268,6 @@ static void vblk_kick(struct virtio_device *dev, unsigned index)
 		virtio_kick_again(dev, index);
 }
 
-static void vblk_start(struct virtio_device *dev)
-{
-}
-
 /* What is in flight comes to its end first: a pause waits for the disk. */
 static void vblk_stop(struct virtio_device *dev)
 {
@@ -282,10 +278,6 @@ static void vblk_stop(struct virtio_device *dev)
 	v->starved = false;
 	if (loop_undefer(dev->io, &v->notify))
 		notify(v);
-}
-
-static void vblk_reset(struct virtio_device *dev)
-{
 }
 
 /* 5.2.5.1: only the cache mode may be written, and only where that was negotiated. */
@@ -335,9 +327,7 @@ static int vblk_load(struct virtio_device *dev, struct stream_in *s)
 }
 
 static const struct virtio_ops vblk_ops = {
-	.start = vblk_start,
 	.stop = vblk_stop,
-	.reset = vblk_reset,
 	.kick = vblk_kick,
 	.config_write = vblk_config_write,
 	.save = vblk_save,

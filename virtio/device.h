@@ -26,19 +26,22 @@ struct virtio_device;
 /* All mandatory unless marked optional. */
 struct virtio_ops {
 	/*
-	 * The driver is ready, or a pause has ended: dev->features are those negotiated, the queues
-	 * that the driver has set up are live. Each of these is then kicked once.
+	 * Optional: the driver is ready, or a pause has ended: dev->features are those negotiated,
+	 * the queues that the driver has set up are live. Each of these is then kicked once.
 	 */
 	void (*start)(struct virtio_device *dev);
 
 	/*
-	 * The queues are about to be taken away: for a pause, or before a reset. Requests in flight
-	 * are completed or awaited here; none may touch guest memory after it has returned. What is
-	 * needed to go on after a pause is kept.
+	 * Optional: the queues are about to be taken away: for a pause, or before a reset. Requests
+	 * in flight are completed or awaited here; none may touch guest memory after it has
+	 * returned. What is needed to go on after a pause is kept.
 	 */
 	void (*stop)(struct virtio_device *dev);
 
-	/* Forget all that the driver has set off. The queues are stopped, or never were started. */
+	/*
+	 * Optional: forget all that the driver has set off. The queues are stopped, or never were
+	 * started.
+	 */
 	void (*reset)(struct virtio_device *dev);
 
 	/*

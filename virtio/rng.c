@@ -73,10 +73,6 @@ static void rng_kick(struct virtio_device *dev, unsigned index)
 		virtio_kick_again(dev, index);
 }
 
-static void rng_nothing(struct virtio_device *dev)
-{
-}
-
 static void rng_save(struct virtio_device *dev, struct stream_out *s)
 {
 	stream_begin(s, "virtio-rng", 1);
@@ -92,9 +88,6 @@ static int rng_load(struct virtio_device *dev, struct stream_in *s)
 
 /* Each request is served within its kick: there is nothing to start, to stop or to forget. */
 static const struct virtio_ops rng_ops = {
-	.start = rng_nothing,
-	.stop = rng_nothing,
-	.reset = rng_nothing,
 	.kick = rng_kick,
 	.save = rng_save,
 	.load = rng_load,

@@ -113,7 +113,8 @@ void transport_bring_up(void *arg)
 		return;
 	}
 	t->running = true;
-	dev->ops->start(dev);
+	if (dev->ops->start)
+		dev->ops->start(dev);
 	if (t->config_pending)
 		t->cfg.ops->config_interrupt(t->cfg.arg);
 	t->config_pending = false;
@@ -129,7 +130,8 @@ void transport_take_down(void *arg)
 
 	if (!t->running)
 		return;
-	t->cfg.dev->ops->stop(t->cfg.dev);
+	if (t->cfg.dev->ops->stop)
+		t->cfg.dev->ops->stop(t->cfg.dev);
 	stop_queues(t);
 	t->running = false;
 }
@@ -163,7 +165,8 @@ void transport_forget(void *arg)
 	struct virtio_device *dev = t->cfg.dev;
 
 	transport_take_down(t);
-	dev->ops->reset(dev);
+	if (dev->ops->reset)
+		dev->ops->reset(dev);
 	dev->features = 0;
 	for (unsigned i = 0; i < dev->queue_count; i++)
 		forget_queue(&t->queues[i]);
