@@ -128,6 +128,19 @@ struct fake_blk *fake_blk_create(struct loop *loop, uint64_t size)
 	return f;
 }
 
+void fake_layer_init(struct fake_layer *f, uint64_t size)
+{
+	*f = (struct fake_layer){0};
+	assert_int_equal(loop_create(&f->loop, "test"), 0);
+	f->below = fake_blk_create(f->loop, size);
+}
+
+void fake_layer_finish(struct fake_layer *f)
+{
+	blk_destroy(f->blk);
+	loop_destroy(f->loop);
+}
+
 struct now {
 	struct blk_request r;
 	bool over;

@@ -35,6 +35,17 @@ int blk_now(struct blk *b, enum blk_op op, uint64_t off, void *buf, uint64_t len
 /* As blk_now, from the disk's start. */
 int blk_now_iov(struct blk *b, enum blk_op op, const struct iovec *iov, unsigned iovcnt);
 
+/* A layer over such a disk: what most tests of one begin with. */
+struct fake_layer {
+	struct loop *loop;
+	struct fake_blk *below;
+	struct blk *blk; /* the layer; set by the test, NULL before */
+};
+
+/* The loop and the disk below, of `size` bytes; fake_layer_finish destroys the layer too. */
+void fake_layer_init(struct fake_layer *f, uint64_t size);
+void fake_layer_finish(struct fake_layer *f);
+
 struct blk_stress {
 	struct blk *blk;
 	struct loop *loop;

@@ -43,18 +43,11 @@ static void test_probe(void **state)
 	assert_null(probe_text("version=4\n"));
 }
 
-struct fixture {
-	struct loop *loop;
-	struct fake_blk *below;
-	struct blk *blk;
-};
-
 static int setup(void **state)
 {
-	static struct fixture f;
+	static struct fake_layer f;
 
-	assert_int_equal(loop_create(&f.loop, "test"), 0);
-	f.below = fake_blk_create(f.loop, SIZE);
+	fake_layer_init(&f, SIZE);
 	assert_int_equal(guard_create(&f.blk, &f.below->blk), 0);
 	log_set_level(LOG_LEVEL_ERROR);
 	*state = &f;
@@ -63,10 +56,7 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	struct fixture *f = *state;
-
-	blk_destroy(f->blk);
-	loop_destroy(f->loop);
+	fake_layer_finish(*state);
 	log_set_level(LOG_LEVEL_WARN);
 	return 0;
 }
@@ -74,7 +64,7 @@ static int teardown(void **state)
 static void test_refused(void **state)
 {
 	static uint8_t buf[4096];
-	struct fixture *f = *state;
+	struct fake_layer *f = *state;
 
 	memcpy(buf, "QFI\xfb\0\0\0\x03", 8);
 	assert_int_equal(blk_now(f->blk, BLK_WRITE, 0, buf, sizeof(buf)), -EPERM);
@@ -91,7 +81,7 @@ static void test_refused_in_pieces(void **state)
 {
 	static const char magic[] = "conectix";
 	static uint8_t rest[BLK_SECTOR];
-	struct fixture *f = *state;
+	struct fake_layer *f = *state;
 	struct iovec iov[9];
 	uint8_t bytes[8];
 
@@ -111,7 +101,7 @@ static void changed_done(struct blk_request *r, int rc)
 /* A guest that has its write judged and then puts the magic there. */
 static void test_changed_meanwhile(void **state)
 {
-	struct fixture *f = *state;
+	struct fake_layer *f = *state;
 	uint8_t buf[BLK_SECTOR] = "harmless";
 	struct iovec iov = {buf, sizeof(buf)};
 	struct blk_request r = {.op = BLK_WRITE,
@@ -130,7 +120,7 @@ static void test_changed_meanwhile(void **state)
 static void test_errors(void **state)
 {
 	static uint8_t buf[4096];
-	struct fixture *f = *state;
+	struct fake_layer *f = *state;
 
 	f->below->fail_in = 1;
 	assert_int_equal(blk_now(f->blk, BLK_WRITE, 0, buf, sizeof(buf)), -EIO);
@@ -144,7 +134,7 @@ static void test_errors(void **state)
 
 static void test_random(void **state)
 {
-	struct fixture *f = *state;
+	struct fake_layer *f = *state;
 
 	blk_stress_zeroed(f->blk, f->loop, 100000, 32);
 }

@@ -14,18 +14,11 @@
 /* Not whole chunks. */
 #define SIZE (MIB(2) + 3 * BLK_SECTOR)
 
-struct fixture {
-	struct loop *loop;
-	struct fake_blk *below;
-	struct blk *blk;
-};
-
 static int setup(void **state)
 {
-	static struct fixture f;
+	static struct fake_layer f;
 
-	assert_int_equal(loop_create(&f.loop, "test"), 0);
-	f.below = fake_blk_create(f.loop, SIZE);
+	fake_layer_init(&f, SIZE);
 	f.below->blk.read_only = true;
 	assert_int_equal(overlay_memory_create(&f.blk, &f.below->blk), 0);
 	*state = &f;
@@ -34,17 +27,14 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	struct fixture *f = *state;
-
-	blk_destroy(f->blk);
-	loop_destroy(f->loop);
+	fake_layer_finish(*state);
 	return 0;
 }
 
 /* The disk below has a pattern; random requests above never reach it, nor does a flush. */
 static void test_random(void **state)
 {
-	struct fixture *f = *state;
+	struct fake_layer *f = *state;
 	struct blk_stress s = {.blk = f->blk,
 		.loop = f->loop,
 		.requests = 100000,
@@ -69,7 +59,7 @@ static void test_random(void **state)
 static void test_mixed(void **state)
 {
 	static uint8_t buf[8 * BLK_SECTOR], one[BLK_SECTOR];
-	struct fixture *f = *state;
+	struct fake_layer *f = *state;
 
 	memset(f->below->data, 1, SIZE);
 	memset(one, 2, sizeof(one));
@@ -87,7 +77,7 @@ static void test_mixed(void **state)
 static void test_ends(void **state)
 {
 	uint8_t buf[BLK_SECTOR] = {9}, back[BLK_SECTOR];
-	struct fixture *f = *state;
+	struct fake_layer *f = *state;
 
 	assert_int_equal(blk_now(f->blk, BLK_WRITE, SIZE - 512, buf, sizeof(buf)), 0);
 	assert_int_equal(blk_now(f->blk, BLK_READ, SIZE - 512, back, sizeof(back)), 0);
@@ -102,7 +92,7 @@ static void test_ends(void **state)
 static void test_no_memory(void **state)
 {
 	static uint8_t buf[BLK_SECTOR] = {9};
-	struct fixture *f = *state;
+	struct fake_layer *f = *state;
 	struct rlimit was, none;
 	int rc[2];
 
