@@ -7,7 +7,8 @@
 #include "blk/guard.h"
 #include "blk/limit.h"
 #include "blk/lock.h"
-#include "blk/overlay_memory.h"
+#include "blk/memory.h"
+#include "blk/overlay.h"
 #include "blk/probe.h"
 #include "blk/raw.h"
 #include "virtio/blk.h"
@@ -21,8 +22,6 @@
 #define AT(member) .offset = offsetof(struct disk_config, member)
 
 static const char *const formats[] = {[DISK_PROBED] = "auto", [DISK_RAW] = "raw", NULL};
-static const char *const overlays[] = {
-	[DISK_NO_OVERLAY] = "none", [DISK_OVERLAY_MEMORY] = "memory", NULL};
 
 static const struct field keys[] = {
 	{"path", "FILE", "the image, a regular file or a block device", AT(path),
@@ -32,8 +31,10 @@ static const struct field keys[] = {
 		AT(format), .type = FIELD_ENUM, .names = formats, .fallback = "auto",
 		.commands = DISK},
 	{"ro", NULL, "the guest cannot write", AT(read_only), .type = FIELD_FLAG, .commands = DISK},
-	{"overlay", "WHERE", "memory: what the guest writes is thrown away at the end", AT(overlay),
-		.type = FIELD_ENUM, .names = overlays, .fallback = "none", .commands = DISK},
+	{"overlay", "WHERE",
+		"what the guest writes is kept there and thrown away at the end: memory, a "
+		"directory, or a file that is not there yet",
+		AT(overlay), .type = FIELD_STRING, .fallback = "none", .commands = DISK},
 	{"cache", "MODE",
 		"none goes past the host's page cache; writethrough makes each write durable, "
 		"unsafe none",
@@ -93,13 +94,20 @@ static int take_key(struct disk_config *d, char *key)
 	return field_set(&d->fields, f, value ? value : "yes", "");
 }
 
+static bool has_overlay(const struct disk_config *d)
+{
+	return strcmp(d->overlay, "none") != 0;
+}
+
 static int check(const struct disk_config *d)
 {
 	if (!d->path || !*d->path)
 		return fail(EINVAL, "path: must name the image's file");
 	if (d->serial && strlen(d->serial) > 20)
 		return fail(EINVAL, "serial %s: must be at most 20 bytes", d->serial);
-	if (d->read_only && d->overlay)
+	if (!*d->overlay)
+		return fail(EINVAL, "overlay: must be memory, a directory, or a file to be made");
+	if (d->read_only && has_overlay(d))
 		return fail(EINVAL, "ro and overlay: the one leaves nothing to do for the other");
 	if (d->bandwidth_burst && !d->bandwidth)
 		return fail(EINVAL, "bw-burst: needs bw");
@@ -156,10 +164,10 @@ void disk_print_help(FILE *out)
 /* --- the file ------------------------------------------------------------------------------------
  */
 
-/* The layer in memory takes the writes, so that the file is only read. */
+/* An overlay takes the writes, so that the file is only read. */
 static bool only_reads(const struct disk_config *d)
 {
-	return d->read_only || d->overlay == DISK_OVERLAY_MEMORY;
+	return d->read_only || has_overlay(d);
 }
 
 static int look_at_format(const struct disk_config *d, int fd)
@@ -179,12 +187,62 @@ static int look_at_format(const struct disk_config *d, int fd)
 		d->path, format);
 }
 
+#define OVERLAY_FLAGS (O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW)
+
+/* Where the file system makes no files without a name, one that has a name for a moment. */
+static int open_unnamed(const char *dir)
+{
+	int fd = open(dir, O_TMPFILE | O_RDWR | O_EXCL | O_CLOEXEC, 0600);
+	char *path = NULL;
+
+	if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR))
+		return fd;
+	if (asprintf(&path, "%s/kvick-XXXXXX", dir) < 0)
+		return -1;
+	fd = mkostemp(path, O_CLOEXEC);
+	if (fd >= 0)
+		unlink(path);
+	free(path);
+	return fd;
+}
+
+static int open_named(const char *path)
+{
+	int fd = open(path, OVERLAY_FLAGS, 0600);
+
+	if (fd >= 0)
+		unlink(path);
+	return fd;
+}
+
+/* A sparse file as large as the image, which is gone with its last descriptor. */
+static int open_overlay(const struct disk_config *d, int image)
+{
+	off_t size = lseek(image, 0, SEEK_END);
+	CLEANUP_FD int fd = -1;
+	struct stat st;
+
+	if (!has_overlay(d) || strcmp(d->overlay, "memory") == 0)
+		return 0;
+	fd = stat(d->overlay, &st) == 0 && S_ISDIR(st.st_mode) ? open_unnamed(d->overlay)
+							       : open_named(d->overlay);
+	if (fd < 0 && errno == EEXIST)
+		return fail(EEXIST,
+			"disk %s: overlay %s: is there already; a file must be new, or name its "
+			"directory",
+			d->path, d->overlay);
+	/* In whole blocks of any file system, as O_DIRECT wants it. */
+	if (fd < 0 || (size > 0 && ftruncate(fd, (off_t)align_up((uint64_t)size, KIB(4))) < 0))
+		return failno(errno, "disk %s: overlay %s", d->path, d->overlay);
+	return steal_fd(&fd);
+}
+
 int disk_open(const struct disk_config *d, struct disk_files *out)
 {
 	int flags = (only_reads(d) ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
 	CLEANUP_FD int fd = -1;
 	struct stat st;
-	int rc, lock = 0;
+	int rc, lock = 0, overlay;
 
 	/* A device that someone has mounted or opened so is left alone. */
 	if (stat(d->path, &st) == 0 && S_ISBLK(st.st_mode) && !only_reads(d))
@@ -201,7 +259,12 @@ int disk_open(const struct disk_config *d, struct disk_files *out)
 	}
 	if (rc || lock < 0)
 		return rc ? rc : lock;
-	*out = (struct disk_files){.image = steal_fd(&fd), .lock = lock};
+	overlay = open_overlay(d, fd);
+	if (overlay < 0) {
+		lock_release(lock);
+		return overlay;
+	}
+	*out = (struct disk_files){.image = steal_fd(&fd), .lock = lock, .overlay = overlay};
 	return 0;
 }
 
@@ -209,10 +272,40 @@ void disk_close(const struct disk_files *files)
 {
 	close(files->image);
 	lock_release(files->lock);
+	if (files->overlay)
+		close(files->overlay);
 }
 
 /* --- the layers
  * ------------------------------------------------------------------------------------ */
+
+/* Nothing in it is to last, so that nothing is ever flushed. Takes `fd`, also on failure; 0: none.
+ */
+static int create_upper(
+	struct blk **out, const struct disk_config *d, int fd, uint64_t size, struct blk_engine *e)
+{
+	const struct raw_config raw = {.name = d->overlay,
+		.fd = fd,
+		.cache = d->cache == RAW_NONE ? RAW_NONE : RAW_UNSAFE};
+	int rc = fd ? raw_create(out, e, &raw) : memory_create(out, d->path, size);
+
+	if (rc && fd)
+		close(fd);
+	return rc ? fail_context(rc, "overlay") : 0;
+}
+
+static int add_overlay(struct blk **b, const struct disk_config *d, int fd, struct blk_engine *e)
+{
+	struct blk *upper;
+	int rc = create_upper(&upper, d, fd, (*b)->size, e);
+
+	if (rc)
+		return rc;
+	rc = overlay_create(b, *b, upper);
+	if (rc)
+		blk_destroy(upper);
+	return rc;
+}
 
 static int add_limit(struct blk **b, const struct disk_config *d, struct loop *loop)
 {
@@ -239,8 +332,8 @@ int disk_create(struct blk **out, const struct disk_config *d, const struct disk
 		disk_close(files);
 		return rc;
 	}
-	if (d->overlay == DISK_OVERLAY_MEMORY)
-		rc = overlay_memory_create(&b, b);
+	if (has_overlay(d))
+		rc = add_overlay(&b, d, files->overlay, e);
 	else if (d->format == DISK_PROBED && !d->read_only)
 		rc = guard_create(&b, b);
 	if (!rc)

@@ -13,14 +13,13 @@ struct blk_engine;
 struct loop;
 
 enum disk_format { DISK_PROBED, DISK_RAW };
-enum disk_overlay { DISK_NO_OVERLAY, DISK_OVERLAY_MEMORY };
 
 /* The keys of --disk. */
 struct disk_config {
 	char *path;
-	unsigned format;  /* enum disk_format */
-	unsigned cache;   /* enum raw_cache */
-	unsigned overlay; /* enum disk_overlay */
+	unsigned format; /* enum disk_format */
+	unsigned cache;  /* enum raw_cache */
+	char *overlay;   /* "none", "memory", a directory, or a file to be made */
 	bool read_only;
 	char *id, *serial;
 	uint32_t queues;
@@ -43,12 +42,13 @@ void disk_print_help(FILE *out);
 /* What a disk is opened as. */
 struct disk_files {
 	int image;
-	int lock; /* of lock_image; 0: none */
+	int lock;    /* of lock_image; 0: none */
+	int overlay; /* a file that has no name any more; 0: none */
 };
 
 /*
- * Opens the file, locks it, and looks what format it is in where that is not given. 0, or -errno
- * with a message that names the file: -EBUSY where another uses it.
+ * Opens the file, locks it, looks what format it is in where that is not given, and makes the file
+ * of the overlay. 0, or -errno with a message that names the file: -EBUSY where another uses it.
  */
 int disk_open(const struct disk_config *d, struct disk_files *out);
 void disk_close(const struct disk_files *files);

@@ -36,6 +36,7 @@ static void perform(struct fake_blk *f, struct blk_request *r)
 		iov_read(r->iov, r->iovcnt, 0, at, r->len);
 	else if (r->op != BLK_FLUSH)
 		memset(at, r->op == BLK_DISCARD ? 0xdd : 0, r->len);
+	f->reads += r->op == BLK_READ;
 	f->writes += r->op == BLK_WRITE;
 	f->flushes += r->op == BLK_FLUSH;
 	r->done(r, 0);

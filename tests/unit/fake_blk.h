@@ -18,7 +18,7 @@ struct fake_blk {
 	struct blk_request *pending[FAKE_BLK_PENDING];
 	unsigned count;
 	bool in_order; /* not random */
-	unsigned commits, flushes, writes;
+	unsigned commits, flushes, reads, writes;
 	unsigned fail_in; /* the how-manieth request from now fails with EIO; 0: none does */
 	int64_t measured; /* what measure says; 0: the size */
 };

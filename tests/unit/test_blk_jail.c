@@ -7,7 +7,8 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "blk/engine.h"
-#include "blk/overlay_memory.h"
+#include "blk/memory.h"
+#include "blk/overlay.h"
 #include "blk/raw.h"
 
 #include <fcntl.h>
@@ -55,7 +56,20 @@ static void use(struct blk *b)
 	blk_destroy(b);
 }
 
-static void check(enum engine_kind kind, enum raw_cache cache, bool overlay)
+enum upper { NONE, IN_MEMORY, IN_FILE };
+
+static void lay_over(struct blk **b, enum upper kind)
+{
+	struct blk *upper = NULL;
+
+	if (kind == IN_FILE)
+		upper = open_disk(RAW_UNSAFE);
+	else
+		assert_int_equal(memory_create(&upper, "upper", SIZE), 0);
+	assert_int_equal(overlay_create(b, *b, upper), 0);
+}
+
+static void check(enum engine_kind kind, enum raw_cache cache, enum upper upper)
 {
 	struct blk *b;
 	pid_t pid;
@@ -64,8 +78,8 @@ static void check(enum engine_kind kind, enum raw_cache cache, bool overlay)
 	assert_int_equal(loop_create(&loop, "test"), 0);
 	assert_int_equal(engine_create(&engine, loop, kind), 0);
 	b = open_disk(cache);
-	if (b && overlay)
-		assert_int_equal(overlay_memory_create(&b, b), 0);
+	if (b && upper != NONE)
+		lay_over(&b, upper);
 	pid = fork();
 	assert_true(pid >= 0);
 	if (pid == 0) {
@@ -85,15 +99,17 @@ static void check(enum engine_kind kind, enum raw_cache cache, bool overlay)
 static void test_files(void **state)
 {
 	for (unsigned cache = RAW_WRITEBACK; cache <= RAW_UNSAFE; cache++) {
-		check(ENGINE_IO_URING, cache, false);
-		check(ENGINE_SYNC, cache, false);
+		check(ENGINE_IO_URING, cache, NONE);
+		check(ENGINE_SYNC, cache, NONE);
 	}
 }
 
 static void test_overlay(void **state)
 {
-	check(ENGINE_IO_URING, RAW_WRITEBACK, true);
-	check(ENGINE_SYNC, RAW_WRITEBACK, true);
+	for (enum upper upper = IN_MEMORY; upper <= IN_FILE; upper++) {
+		check(ENGINE_IO_URING, RAW_WRITEBACK, upper);
+		check(ENGINE_SYNC, RAW_WRITEBACK, upper);
+	}
 }
 
 int main(void)

@@ -10,7 +10,8 @@
 #include "blk/engine.h"
 #include "blk/guard.h"
 #include "blk/limit.h"
-#include "blk/overlay_memory.h"
+#include "blk/memory.h"
+#include "blk/overlay.h"
 #include "blk/raw_parts.h"
 
 #include <errno.h>
@@ -347,17 +348,53 @@ static void test_layers(void **state)
 
 	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++) {
 		struct fixture f;
+		struct blk *upper;
 
 		start(&f, kinds[i], RAW_WRITEBACK);
 		assert_int_equal(open_disk(&f, SIZE), 0);
 		assert_int_equal(guard_create(&f.blk, f.blk), 0);
 		assert_int_equal(limit_create(&f.blk, f.loop, f.blk, &limits), 0);
 		blk_stress_zeroed(f.blk, f.loop, 5000, 64);
-		assert_int_equal(overlay_memory_create(&f.blk, f.blk), 0);
+		assert_int_equal(memory_create(&upper, "upper", SIZE), 0);
+		assert_int_equal(overlay_create(&f.blk, f.blk, upper), 0);
 		assert_int_equal(ftruncate(f.fd, 0), 0);
 		assert_int_equal(ftruncate(f.fd, SIZE), 0);
 		blk_stress_zeroed(f.blk, f.loop, 20000, 64);
 		finish(&f);
+	}
+}
+
+/* A layer in a file, which is as sparse as what was written. */
+static void test_overlay(void **state)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++) {
+		static uint8_t buf[KIB(64)];
+		struct raw_config c = {.name = "upper", .cache = RAW_UNSAFE};
+		struct fixture f;
+		struct blk *upper;
+		struct stat st;
+		int fd = scratch_file(SIZE);
+
+		start(&f, kinds[i], RAW_WRITEBACK);
+		assert_int_equal(open_disk(&f, SIZE), 0);
+		c.fd = dup(fd);
+		assert_int_equal(raw_create(&upper, f.engine, &c), 0);
+		assert_int_equal(overlay_create(&f.blk, f.blk, upper), 0);
+		memset(buf, 7, sizeof(buf));
+		assert_int_equal(blk_now(f.blk, BLK_WRITE, MIB(1), buf, sizeof(buf)), 0);
+		assert_int_equal(blk_now(f.blk, BLK_WRITE_ZEROES, MIB(2), NULL, sizeof(buf)), 0);
+		assert_int_equal(fstat(fd, &st), 0);
+		assert_int_equal(st.st_blocks, sizeof(buf) / 512);
+		if (f.blk->discard_align)
+			assert_int_equal(blk_now(f.blk, BLK_DISCARD, MIB(1), NULL, sizeof(buf)), 0);
+		assert_int_equal(fstat(fd, &st), 0);
+		assert_int_equal(st.st_blocks, f.blk->discard_align ? 0 : sizeof(buf) / 512);
+		assert_int_equal(blk_now(f.blk, BLK_WRITE_ZEROES, MIB(1), NULL, sizeof(buf)), 0);
+		blk_stress_zeroed(f.blk, f.loop, 20000, 200);
+		assert_int_equal(fstat(f.fd, &st), 0);
+		assert_int_equal(st.st_blocks, 0);
+		finish(&f);
+		close(fd);
 	}
 }
 
@@ -467,6 +504,7 @@ int main(void)
 		cmocka_unit_test(test_punch),
 		cmocka_unit_test(test_device),
 		cmocka_unit_test(test_layers),
+		cmocka_unit_test(test_overlay),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_many_disks),
 		cmocka_unit_test(test_without_io_uring),

@@ -83,16 +83,30 @@ def read_only(lab):
     check(digest(lab.debian) == before, "the image has changed")
 
 
-@case("disk-overlay-memory")
-def overlay(lab):
+def check_overlay(lab, keys):
     before = digest(lab.debian)
-    result = lab.run("--rootfs", f"path={lab.debian},overlay=memory", command=[
+    result = lab.run("--rootfs", f"path={lab.debian},{keys}", command=[
         "bash", "-c", "head -c 20M /dev/urandom >/x && sync && sum=$(sha256sum /x) && "
                       "echo 3 >/proc/sys/vm/drop_caches && [ \"$sum\" = \"$(sha256sum /x)\" ] && "
                       "rm -rf /usr/share && echo wrote"])
     check_status(result, 0)
     check(result.out == "wrote\n", f"stdout is {tail(result.out)}")
     check(digest(lab.debian) == before, "the image has changed")
+
+
+@case("disk-overlay-memory")
+def overlay_memory(lab):
+    check_overlay(lab, "overlay=memory")
+
+
+@case("disk-overlay-file")
+def overlay_file(lab):
+    """On the scratch disk, where it has O_DIRECT."""
+    folder = os.path.join(place(lab), "overlay")
+    os.mkdir(folder)
+    check_overlay(lab, f"overlay={folder}/file,cache=none" if place(lab) == "/scratch" else
+                  f"overlay={folder}")
+    os.rmdir(folder)
 
 
 def check_data(lab, keys, kernel):

@@ -80,6 +80,11 @@ test_bad_disks() {
 	disk_refused '--disk: path=disk,bw-burst=1M: bw-burst: needs bw' path=disk,bw-burst=1M
 	disk_refused '--disk: path=disk,iops-burst=1: iops-burst: needs iops' path=disk,iops-burst=1
 	disk_refused '--disk: path=disk,ro,overlay=memory: ro and overlay' path=disk,ro,overlay=memory
+	disk_refused '--disk: path=disk,ro,overlay=.: ro and overlay' path=disk,ro,overlay=.
+	disk_refused '--disk: path=disk,overlay=: overlay: must be' path=disk,overlay=
+	disk_refused 'disk disk: overlay odd: is there already' path=disk,overlay=odd
+	disk_refused 'disk disk: overlay nowhere/x: No such file' path=disk,overlay=nowhere/x
+	disk_refused 'disk disk: overlay /proc: ' path=disk,overlay=/proc
 	disk_refused 'disk nowhere: No such file' path=nowhere
 	disk_refused 'disk a,b: No such file' path=a,,b
 	disk_refused 'disk .: ' path=.
@@ -106,6 +111,34 @@ test_disk_shared() {
 	status_is 0
 	kvick kill reader
 	ends 137
+}
+
+# overlay_in_use NAME: the VM of that name has a file of the disk's size that has no name.
+overlay_in_use() {
+	local fd found=
+	for fd in "/proc/$pid/fd"/*; do
+		[[ $(readlink "$fd") != "$PWD"/*' (deleted)' ]] || found=$fd
+	done
+	[ -n "$found" ] || fail 'no overlay is open'
+	[ "$(stat -L -c '%s %b' "$found")" = '1048576 0' ] || fail 'the overlay is not sparse'
+}
+
+# What an overlay leaves behind is nothing, even of a VM that is killed.
+test_disk_overlay_file() {
+	truncate -s 1M disk
+	mkdir dir
+	start named parked --disk path=disk,overlay=over
+	overlay_in_use
+	[ ! -e over ] || fail 'the overlay has a name'
+	kill -KILL "$pid"
+	ends 137
+	start unnamed parked --disk path=disk,overlay=dir,cache=writethrough
+	overlay_in_use
+	kill -KILL "$pid"
+	ends 137
+	[ -z "$(ls -A dir)" ] || fail 'something is left in dir'
+	[ ! -e over ] || fail 'something is left of over'
+	kvick ps
 }
 
 # As refused, while another VM runs.
