@@ -268,6 +268,18 @@ bool field_given(const struct fields *f, const char *name)
 	return d && (f->given & 1ull << (d - f->table));
 }
 
+int fields_check_mandatory(const struct fields *f, const char *prefix)
+{
+	for (unsigned i = 0; i < f->count; i++) {
+		const struct field *d = &f->table[i];
+
+		if ((d->commands & f->command) && (d->commands & FIELD_MANDATORY) &&
+			!(f->given & 1ull << i))
+			return fail(EINVAL, "%s%s: is missing", prefix, d->name);
+	}
+	return 0;
+}
+
 int fields_init(struct fields *f)
 {
 	assert(f->count <= 64);

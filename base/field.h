@@ -10,6 +10,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
+struct json_t;
+
 /* What the table's struct holds at `offset`, and what its text looks like. */
 enum field_type {
 	FIELD_STRING,  /* char *, malloc'd, NULL when not given */
@@ -27,8 +29,9 @@ struct field_list {
 };
 
 /* In `commands`: a bit for each command that has the field, and these. */
-#define FIELD_NO_ARGS (1u << 30) /* JSON only */
-#define FIELD_NO_JSON (1u << 31) /* command line only */
+#define FIELD_MANDATORY (1u << 29) /* see fields_check_mandatory */
+#define FIELD_NO_ARGS (1u << 30)   /* JSON only */
+#define FIELD_NO_JSON (1u << 31)   /* command line only */
 
 struct field {
 	const char *name;         /* the long option and the JSON key */
@@ -83,6 +86,15 @@ void fields_print_help(const struct fields *f, FILE *out);
  * booleans are taken as the text they would be on a command line. 0 or -errno.
  */
 int fields_load_json(struct fields *f, const char *text, size_t len, const char *name);
+
+/*
+ * As fields_load_json, of an object that is parsed already; `prefix` is before each message. An
+ * object that is NULL sets nothing.
+ */
+int fields_set_json(struct fields *f, const struct json_t *object, const char *prefix);
+
+/* -EINVAL, naming the first, where a mandatory field was not given. */
+int fields_check_mandatory(const struct fields *f, const char *prefix);
 
 /* Writes the fields that are not at zero as members of a JSON object, without its braces. */
 void fields_save_json(const struct fields *f, FILE *out);

@@ -65,26 +65,35 @@ static int set_member(struct fields *f, const char *key, const json_t *v, const 
 	return 0;
 }
 
-int fields_load_json(struct fields *f, const char *text, size_t len, const char *name)
+int fields_set_json(struct fields *f, const json_t *object, const char *prefix)
 {
-	char prefix[256];
-	json_error_t err;
-	json_t *root = json_loadb(text, len, JSON_REJECT_DUPLICATES, &err);
 	const char *key;
 	json_t *v;
 	int rc = 0;
 
-	if (!root)
-		return fail(EINVAL, "%s: line %d: %s", name, err.line, err.text);
-	snprintf(prefix, sizeof(prefix), "%s: ", name);
-	if (!json_is_object(root))
-		rc = fail(EINVAL, "%s: must hold one JSON object", name);
-	json_object_foreach(root, key, v)
+	json_object_foreach((json_t *)(uintptr_t)object, key, v)
 	{
 		rc = set_member(f, key, v, prefix);
 		if (rc < 0)
 			break;
 	}
+	return rc;
+}
+
+int fields_load_json(struct fields *f, const char *text, size_t len, const char *name)
+{
+	char prefix[256];
+	json_error_t err;
+	json_t *root = json_loadb(text, len, JSON_REJECT_DUPLICATES, &err);
+	int rc;
+
+	if (!root)
+		return fail(EINVAL, "%s: line %d: %s", name, err.line, err.text);
+	snprintf(prefix, sizeof(prefix), "%s: ", name);
+	if (json_is_object(root))
+		rc = fields_set_json(f, root, prefix);
+	else
+		rc = fail(EINVAL, "%s: must hold one JSON object", name);
 	json_decref(root);
 	return rc;
 }

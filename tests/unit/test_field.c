@@ -7,6 +7,7 @@
 #include "base/util.h"
 
 #include <errno.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,6 +41,9 @@ static const struct field table[] = {
 	{"kind", "KIND", "a kind", AT(kind), .type = FIELD_ENUM, .names = kinds,
 		.fallback = "green", .commands = 3},
 	{"other", NULL, "of the other command", AT(other), .type = FIELD_FLAG, .commands = 2},
+	{"must", "M", "has to be given", AT(text), .type = FIELD_STRING,
+		.commands = 4 | FIELD_MANDATORY},
+	{"may", "M", "does not", AT(number), .type = FIELD_U32, .fallback = "3", .commands = 4},
 };
 
 struct fixture {
@@ -282,6 +286,41 @@ static void json_mistakes(void **state)
 	}
 }
 
+static void set_of_object(struct fixture *x, const char *text, int rc)
+{
+	json_t *object = json_loads(text, 0, NULL);
+
+	start(x, 4);
+	assert_int_equal(fields_set_json(&x->f, object, "verb: "), rc);
+	json_decref(object);
+}
+
+static void json_objects(void **state)
+{
+	struct fixture x;
+
+	set_of_object(&x, "{\"may\": 4, \"must\": \"\"}", 0);
+	assert_int_equal(x.v.number, 4);
+	assert_string_equal(x.v.text, "");
+	assert_int_equal(fields_check_mandatory(&x.f, "verb: "), 0);
+	fields_finish(&x.f);
+	set_of_object(&x, "{\"may\": 4}", 0);
+	assert_int_equal(fields_check_mandatory(&x.f, "verb: "), -EINVAL);
+	assert_string_equal(last_error(), "verb: must: is missing");
+	fields_finish(&x.f);
+	set_of_object(&x, "{\"cpus\": 4}", -EINVAL);
+	assert_string_equal(last_error(), "verb: unknown field \"cpus\"");
+	fields_finish(&x.f);
+	start(&x, 4);
+	assert_int_equal(fields_set_json(&x.f, NULL, ""), 0);
+	assert_int_equal(x.v.number, 3);
+	assert_false(field_given(&x.f, "may"));
+	fields_finish(&x.f);
+	start(&x, 1);
+	assert_int_equal(fields_check_mandatory(&x.f, ""), 0);
+	fields_finish(&x.f);
+}
+
 static void json_round_trip(void **state)
 {
 	struct fixture x, y;
@@ -341,6 +380,7 @@ int main(void)
 		cmocka_unit_test(mistakes),
 		cmocka_unit_test(json_in),
 		cmocka_unit_test(json_mistakes),
+		cmocka_unit_test(json_objects),
 		cmocka_unit_test(json_round_trip),
 		cmocka_unit_test(help_says_all),
 	};
