@@ -2,6 +2,7 @@
 // What is checked once, whatever kind of disk is below.
 #include "blk/blk.h"
 
+#include "base/log.h"
 #include "base/util.h"
 
 #include <errno.h>
@@ -60,6 +61,9 @@ int blk_remeasure(struct blk *b)
 
 	if (size < 0)
 		return (int)size;
+	if ((uint64_t)size < b->size)
+		return fail(EINVAL, "disk %s: has become smaller, %lld bytes where it had %llu",
+			b->name, (long long)size, (unsigned long long)b->size);
 	if ((uint64_t)size == b->size)
 		return 0;
 	b->size = (uint64_t)size;

@@ -100,7 +100,8 @@ void blk_commit(struct blk *b);
 
 int blk_drain(struct blk *b);
 
-/* Takes over a file's new size: 1 where it has changed, 0, or -errno. */
+/* Takes over the size of a file that has grown: 1, 0 where it has not, or -errno: one that has
+ * become smaller is an error, and the disk stays as large as it was. */
 int blk_remeasure(struct blk *b);
 
 /* NULL is fine. */

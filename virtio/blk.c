@@ -424,7 +424,7 @@ void virtio_blk_destroy(struct virtio_device *dev)
 	free(v);
 }
 
-int virtio_blk_resize(struct virtio_device *dev)
+int virtio_blk_resize(struct virtio_device *dev, uint64_t *size)
 {
 	struct vblk *v = vblk_of(dev);
 	int rc = blk_remeasure(v->blk);
@@ -433,5 +433,6 @@ int virtio_blk_resize(struct virtio_device *dev)
 	if (rc > 0)
 		virtio_config_set(dev, offsetof(struct virtio_blk_config, capacity), &sectors,
 			sizeof(sectors));
+	*size = v->blk->size;
 	return rc < 0 ? rc : 0;
 }

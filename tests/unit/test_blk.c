@@ -3,6 +3,8 @@
 #include "tests/unit/fake_blk.h"
 #include "tests/unit/test.h"
 
+#include "base/log.h"
+
 #include <errno.h>
 #include <string.h>
 
@@ -98,6 +100,9 @@ static void test_remeasure(void **state)
 	f->measured = 2 * SIZE;
 	assert_int_equal(blk_remeasure(&f->blk), 1);
 	assert_int_equal(f->blk.size, 2 * SIZE);
+	f->measured = SIZE;
+	assert_int_equal(blk_remeasure(&f->blk), -EINVAL);
+	assert_int_equal(strncmp(last_error(), "disk fake: has become smaller", 28), 0);
 	f->measured = -EIO;
 	assert_int_equal(blk_remeasure(&f->blk), -EIO);
 	assert_int_equal(f->blk.size, 2 * SIZE);

@@ -262,10 +262,14 @@ static void test_truncated(void **state)
 		assert_int_equal(blk_now(f.blk, BLK_READ, 0, buf, sizeof(buf)), 0);
 		assert_int_equal(blk_now(f.blk, BLK_READ, MIB(1) - 4096, buf, 8192), -EIO);
 		assert_int_equal(blk_now(f.blk, BLK_READ, MIB(2), buf, 512), -EIO);
-		assert_int_equal(blk_remeasure(f.blk), 1);
-		assert_int_equal(f.blk->size, MIB(1));
-		assert_int_equal(ftruncate(f.fd, MIB(1) + 5), 0);
 		assert_int_equal(blk_remeasure(f.blk), -EINVAL);
+		assert_int_equal(f.blk->size, SIZE);
+		assert_int_equal(ftruncate(f.fd, SIZE + 5), 0);
+		assert_int_equal(blk_remeasure(f.blk), -EINVAL);
+		assert_int_equal(ftruncate(f.fd, 2 * SIZE), 0);
+		assert_int_equal(blk_remeasure(f.blk), 1);
+		assert_int_equal(f.blk->size, 2 * SIZE);
+		assert_int_equal(blk_now(f.blk, BLK_READ, 2 * SIZE - 512, buf, 512), 0);
 		finish(&f);
 	}
 }

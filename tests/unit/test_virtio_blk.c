@@ -26,6 +26,7 @@ struct ram {
 	struct blk_request *waiting; /* last in, first out: any order is allowed */
 	unsigned count, most;        /* of them, now and ever */
 	unsigned fua, unmap, flushes, commits;
+	int64_t measured;
 	bool destroyed;
 };
 
@@ -89,7 +90,7 @@ static void ram_commit(struct blk *b)
 
 static int64_t ram_measure(struct blk *b)
 {
-	return SIZE / 2;
+	return container_of(b, struct ram, blk)->measured;
 }
 
 static void ram_destroy(struct blk *b)
@@ -110,7 +111,7 @@ static struct rig rig;
 
 static void make(unsigned queues, bool read_only)
 {
-	static uint8_t bytes[SIZE];
+	static uint8_t bytes[2 * SIZE]; /* where it grows to */
 	struct virtio_blk_config_args args = {.name = "disk",
 		.blk = &disk.blk,
 		.serial = "serial-1",
@@ -485,12 +486,19 @@ static void test_full(void **state)
 
 static void test_resize(void **state)
 {
+	uint64_t size;
+
 	go_live(&rig, ALL_FEATURES, 16);
-	assert_int_equal(virtio_blk_resize(rig.dev), 0);
+	disk.measured = 2 * SIZE;
+	assert_int_equal(virtio_blk_resize(rig.dev, &size), 0);
+	assert_int_equal(size, 2 * SIZE);
 	assert_int_equal(wait_interrupt(&rig, 5000), VIRTIO_MMIO_INT_CONFIG);
-	assert_int_equal(config64(CONFIG(capacity)), SIZE / 2 / 512);
-	assert_int_equal(simple(VIRTIO_BLK_T_IN, SIZE / 2 / 512, 512, true), VIRTIO_BLK_S_IOERR);
-	assert_int_equal(simple(VIRTIO_BLK_T_IN, SIZE / 2 / 512 - 1, 512, true), VIRTIO_BLK_S_OK);
+	assert_int_equal(config64(CONFIG(capacity)), 2 * SIZE / 512);
+	assert_int_equal(simple(VIRTIO_BLK_T_IN, 2 * SIZE / 512, 512, true), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(simple(VIRTIO_BLK_T_IN, 2 * SIZE / 512 - 1, 512, true), VIRTIO_BLK_S_OK);
+	disk.measured = SIZE / 2;
+	assert_int_equal(virtio_blk_resize(rig.dev, &size), -EINVAL);
+	assert_int_equal(config64(CONFIG(capacity)), 2 * SIZE / 512);
 }
 
 static void test_save_and_load(void **state)
