@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT
 // One request and its answer, over a control socket.
 #include "api/client.h"
+#include "api/verbs.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/util.h"
 
 #include <errno.h>
 #include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
@@ -66,32 +67,88 @@ static int judge(json_t *answer, json_t **result)
 	return 0;
 }
 
-static int exchange(int fd, const char *verb, uint64_t deadline, char *text, json_t **result)
+/* Takes away from the front of two pieces what has been sent. */
+static void advance(struct iovec *iov, size_t n)
 {
-	char request[96];
-	ssize_t n = snprintf(request, sizeof(request), "{\"verb\":\"%s\"}\n", verb);
-	json_t *answer;
-	int rc;
+	for (unsigned i = 0; i < 2; i++) {
+		size_t part = MIN(n, iov[i].iov_len);
 
-	if (send(fd, request, (size_t)n, MSG_NOSIGNAL) != n)
-		return failno(errno, "%s", verb);
-	n = read_line(fd, deadline, text);
-	if (n < 0)
-		return failno((int)-n, "%s", verb);
-	answer = json_loadb(text, (size_t)n, 0, NULL);
-	rc = judge(answer, result);
+		iov[i].iov_base = (char *)iov[i].iov_base + part;
+		iov[i].iov_len -= part;
+		n -= part;
+	}
+}
+
+/* The line and its end, the descriptors with its first byte. 0 or -errno. */
+static int send_all(int fd, const char *line, const struct api_question *q)
+{
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(API_FDS_MAX * sizeof(int))] = {0};
+	char end = '\n';
+	struct iovec iov[2] = {{(void *)(uintptr_t)line, strlen(line)}, {&end, 1}};
+	struct msghdr m = {.msg_iov = iov, .msg_iovlen = 2};
+	struct cmsghdr *h = (struct cmsghdr *)(void *)control;
+
+	if (q->fd_count) {
+		*h = (struct cmsghdr){.cmsg_len = CMSG_LEN(q->fd_count * sizeof(int)),
+			.cmsg_level = SOL_SOCKET,
+			.cmsg_type = SCM_RIGHTS};
+		memcpy(CMSG_DATA(h), q->fds, q->fd_count * sizeof(int));
+		m.msg_control = control;
+		m.msg_controllen = CMSG_SPACE(q->fd_count * sizeof(int));
+	}
+	while (iov[1].iov_len) {
+		ssize_t n = TEMP_FAILURE_RETRY(sendmsg(fd, &m, MSG_NOSIGNAL));
+
+		if (n < 0)
+			return -errno;
+		advance(iov, (size_t)n);
+		m.msg_control = NULL;
+		m.msg_controllen = 0;
+	}
+	return 0;
+}
+
+/* As JSON, malloc'd; or NULL. */
+static char *line_of(const struct api_question *q)
+{
+	json_t *root = json_pack("{s:s}", "verb", q->verb);
+	char *text = NULL;
+
+	if (root && q->args)
+		json_object_set(root, "args", (json_t *)(uintptr_t)q->args);
+	if (root)
+		text = json_dumps(root, JSON_COMPACT);
+	json_decref(root);
+	return text;
+}
+
+/* Sends `line` and has its answer in `text` of ANSWER_MAX bytes: how long it is, or -errno. */
+static ssize_t exchange(
+	int fd, const struct api_question *q, const char *line, uint64_t deadline, char *text)
+{
+	int rc = send_all(fd, line, q);
+	ssize_t n = rc < 0 ? rc : read_line(fd, deadline, text);
+
+	return n < 0 ? failno((int)-n, "%s", q->verb) : n;
+}
+
+int api_client_ask(int fd, const struct api_question *q, uint64_t timeout_ns, json_t **result)
+{
+	char *text = malloc(ANSWER_MAX), *line = line_of(q);
+	ssize_t n = text && line ? exchange(fd, q, line, now_ns() + timeout_ns, text)
+				 : fail(ENOMEM, "out of memory");
+	json_t *answer = n < 0 ? NULL : json_loadb(text, (size_t)n, 0, NULL);
+	int rc = n < 0 ? (int)n : judge(answer, result);
+
 	json_decref(answer);
+	free(line);
+	free(text);
 	return rc;
 }
 
 int api_client_call(int fd, const char *verb, uint64_t timeout_ns, json_t **result)
 {
-	char *text = malloc(ANSWER_MAX);
-	int rc;
+	const struct api_question q = {.verb = verb};
 
-	if (!text)
-		return fail(ENOMEM, "out of memory");
-	rc = exchange(fd, verb, now_ns() + timeout_ns, text, result);
-	free(text);
-	return rc;
+	return api_client_ask(fd, &q, timeout_ns, result);
 }

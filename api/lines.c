@@ -36,9 +36,10 @@ static void answer(struct api_out *out, json_t *result, json_t *id)
 	json_decref(root);
 }
 
-static int run(struct api *a, const json_t *request, json_t **result)
+static int check_members(const json_t *request)
 {
 	const json_t *verb = json_object_get(request, "verb");
+	const json_t *args = json_object_get(request, "args");
 	const char *key;
 	json_t *v;
 
@@ -46,47 +47,60 @@ static int run(struct api *a, const json_t *request, json_t **result)
 		return fail(EINVAL, "a request is an object with a string \"verb\"");
 	json_object_foreach((json_t *)(uintptr_t)request, key, v)
 	{
-		if (strcmp(key, "verb") && strcmp(key, "id"))
+		if (strcmp(key, "verb") && strcmp(key, "args") && strcmp(key, "id"))
 			return fail(EINVAL, "%s: unknown member \"%.64s\"", json_string_value(verb),
 				key);
 	}
-	return api_call(a, json_string_value(verb), result);
+	if (args && !json_is_object(args))
+		return fail(EINVAL, "%s: \"args\" must be an object", json_string_value(verb));
+	return 0;
 }
 
-static void handle(struct api *a, const char *line, size_t len, struct api_out *out)
+/* The result, or NULL with a message. */
+static json_t *run(struct api *a, const json_t *request, struct api_fds *fds)
+{
+	json_t *result = NULL;
+	int rc = check_members(request);
+
+	if (!rc)
+		rc = api_call(a, json_string_value(json_object_get(request, "verb")),
+			json_object_get(request, "args"), fds, &result);
+	return rc < 0 ? NULL : result;
+}
+
+static size_t find(const char *data, size_t len)
+{
+	const char *end = memchr(data, '\n', len);
+
+	return end ? (size_t)(end - data) + 1 : 0;
+}
+
+static void lines_answer(
+	struct api *a, const char *data, size_t len, struct api_fds *fds, struct api_out *out)
 {
 	json_error_t err;
-	json_t *request = json_loadb(line, len, JSON_REJECT_DUPLICATES, &err);
-	json_t *result = NULL;
+	json_t *request;
 
+	if (strspn(data, " \t\r") == len - 1) {
+		api_fds_close(fds);
+		return;
+	}
+	request = json_loadb(data, len - 1, JSON_REJECT_DUPLICATES, &err);
 	if (!request)
 		fail(EINVAL, "not JSON: %s", err.text);
-	else if (run(a, request, &result) < 0)
-		result = NULL;
-	answer(out, result, json_object_get(request, "id"));
+	answer(out, request ? run(a, request, fds) : NULL, json_object_get(request, "id"));
+	api_fds_close(fds);
 	json_decref(request);
 }
 
-static size_t take(struct api *a, const char *data, size_t len, struct api_out *out)
+static void refuse(struct api_out *out)
 {
-	const char *end = memchr(data, '\n', len);
-	size_t line = end ? (size_t)(end - data) : 0;
-
-	if (!end)
-		return 0;
-	if (strspn(data, " \t\r") < line)
-		handle(a, data, line, out);
-	return line + 1;
-}
-
-static void too_long(struct api_out *out)
-{
-	fail(EMSGSIZE, "a request has at most %zu bytes", api_lines.max);
 	answer(out, NULL, NULL);
 }
 
 const struct api_dialect api_lines = {
 	.max = KIB(64),
-	.take = take,
-	.too_long = too_long,
+	.find = find,
+	.answer = lines_answer,
+	.refuse = refuse,
 };

@@ -4,7 +4,11 @@
 // A connection reads while it has nothing to send, and sends while it has: so what is held for a
 // client is bounded by one request's worth of input and little more than OUT_HIGH of answers, and
 // one that asks without listening stops itself. It is dropped when it takes nothing for SLOW_NS.
+//
+// Descriptors belong to the request that has the last byte they came with: the kernel ends a read
+// with the message that has descriptors, but may put earlier ones without before it (unix(7)).
 #include "api/server.h"
+#include "api/verbs.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/loop.h"
@@ -19,6 +23,14 @@
 #define OUT_HIGH KIB(64)
 #define SLOW_NS (10 * NSEC_PER_SEC)
 
+/* What one read can bring, beside as many that still wait for the rest of their request. */
+#define PASSED_MAX (2 * API_FDS_MAX)
+
+struct passed {
+	int fd;
+	size_t end; /* in `in`, of the bytes that it came with */
+};
+
 struct client {
 	struct api_server *server;
 	struct client *next;
@@ -26,6 +38,8 @@ struct client {
 	struct timer slow;
 	char *in;
 	size_t in_len, in_cap;
+	struct passed passed[PASSED_MAX]; /* in the order of their ends */
+	unsigned passed_count;
 	struct api_out out;
 	size_t sent;
 	bool closing; /* once the answers are out */
@@ -67,6 +81,8 @@ static void client_free(struct client *c)
 	loop_disarm(c->server->loop, &c->slow);
 	loop_del(c->server->loop, &c->watch);
 	close(fd);
+	for (unsigned i = 0; i < c->passed_count; i++)
+		close(c->passed[i].fd);
 	free(c->in);
 	free(c->out.buf);
 	free(c);
@@ -83,25 +99,62 @@ static void client_destroy(struct client *c)
 	client_free(c);
 }
 
+/* The connection ends with last_error() as its last answer. */
+static void refuse(struct client *c)
+{
+	c->server->dialect->refuse(&c->out);
+	c->in_len = 0;
+	c->closing = true;
+}
+
+/* Takes out the descriptors of what ends at `end`. False: they are too many. */
+static bool take_passed(struct client *c, size_t end, struct api_fds *fds)
+{
+	unsigned n = 0;
+
+	while (n < c->passed_count && c->passed[n].end <= end)
+		n++;
+	if (n > API_FDS_MAX)
+		return false;
+	for (fds->count = 0; fds->count < n; fds->count++)
+		fds->fd[fds->count] = c->passed[fds->count].fd;
+	c->passed_count -= n;
+	memmove(c->passed, c->passed + n, c->passed_count * sizeof(*c->passed));
+	return true;
+}
+
+static void consume(struct client *c, size_t len)
+{
+	c->in_len -= len;
+	memmove(c->in, c->in + len, c->in_len);
+	for (unsigned i = 0; i < c->passed_count; i++)
+		c->passed[i].end -= len;
+}
+
 /* Answers what has been read, while the answers do not pile up. */
 static void answer(struct client *c)
 {
 	const struct api_dialect *d = c->server->dialect;
+	struct api_fds fds;
 	size_t at = 0;
 
 	while (at < c->in_len && c->out.len < OUT_HIGH) {
-		size_t n = d->take(c->server->api, c->in + at, c->in_len - at, &c->out);
+		size_t n = d->find(c->in + at, c->in_len - at);
 
 		if (!n)
 			break;
+		if (!take_passed(c, at + n, &fds)) {
+			fail(EINVAL, "a request has at most %u descriptors", API_FDS_MAX);
+			refuse(c);
+			return;
+		}
+		d->answer(c->server->api, c->in + at, n, &fds, &c->out);
 		at += n;
 	}
-	c->in_len -= at;
-	memmove(c->in, c->in + at, c->in_len);
+	consume(c, at);
 	if (c->in_len > d->max) {
-		d->too_long(&c->out);
-		c->in_len = 0;
-		c->closing = true;
+		fail(EMSGSIZE, "a request has at most %zu bytes", d->max);
+		refuse(c);
 	}
 }
 
@@ -158,19 +211,54 @@ static bool grow(struct client *c)
 	return true;
 }
 
+/* Whether all that came are kept; what the kernel had no room for it has closed. */
+static bool keep_passed(struct client *c, struct msghdr *m)
+{
+	struct cmsghdr *h = CMSG_FIRSTHDR(m);
+	bool kept = !(m->msg_flags & MSG_CTRUNC);
+	unsigned n = 0;
+
+	if (h && h->cmsg_level == SOL_SOCKET && h->cmsg_type == SCM_RIGHTS)
+		n = (unsigned)((h->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+	for (unsigned i = 0; i < n; i++) {
+		struct passed p = {.end = c->in_len};
+
+		memcpy(&p.fd, CMSG_DATA(h) + i * sizeof(int), sizeof(int));
+		if (c->passed_count == PASSED_MAX) {
+			close(p.fd);
+			kept = false;
+		} else {
+			c->passed[c->passed_count++] = p;
+		}
+	}
+	return kept;
+}
+
 /* False: the connection is over. */
 static bool fill(struct client *c)
 {
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(API_FDS_MAX * sizeof(int))];
+	struct iovec room;
+	struct msghdr m = {.msg_iov = &room,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = sizeof(control)};
 	ssize_t n;
 
 	if (!grow(c))
 		return false;
-	n = recv(c->watch.fd, c->in + c->in_len, c->in_cap - c->in_len, 0);
+	room = (struct iovec){c->in + c->in_len, c->in_cap - c->in_len};
+	n = recvmsg(c->watch.fd, &m, MSG_CMSG_CLOEXEC);
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR;
 	if (n == 0)
 		return false;
 	c->in_len += (size_t)n;
+	if (!keep_passed(c, &m)) {
+		fail(EINVAL, "the descriptors could not be taken; a request has at most %u",
+			API_FDS_MAX);
+		refuse(c);
+	}
 	return true;
 }
 

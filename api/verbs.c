@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT
 // The table of verbs and what each does.
 #include "api/verbs.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/util.h"
 #include "vmm/machine.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -14,62 +16,94 @@
 #define ALIVE (IN(CREATED) | IN(RUNNING) | IN(PAUSED))
 #define ALWAYS (ALIVE | IN(ENDED))
 
-static int run_status(struct api *a, json_t **result)
+static int run_status(struct api_request *r)
 {
+	const struct api *a = r->api;
 	enum machine_state state = machine_state(a->machine);
 
-	*result = json_pack("{s:s, s:s, s:i, s:I, s:f, s:i}", "name", a->name, "state",
+	r->result = json_pack("{s:s, s:s, s:i, s:I, s:f, s:i}", "name", a->name, "state",
 		machine_state_name(state), "cpus", (int)a->cpus, "memory", (json_int_t)a->memory,
 		"uptime", (double)(now_ns() - a->started_ns) / 1e9, "pid", (int)getpid());
-	if (*result && state == MACHINE_ENDED)
-		json_object_set_new(*result, "end",
+	if (r->result && state == MACHINE_ENDED)
+		json_object_set_new(r->result, "end",
 			json_string(machine_end_name(machine_end_reason(a->machine))));
-	return *result ? 0 : fail(ENOMEM, "out of memory");
+	return r->result ? 0 : fail(ENOMEM, "out of memory");
 }
 
-static int run_pause(struct api *a, json_t **result)
+static int run_pause(struct api_request *r)
 {
-	return machine_pause(a->machine);
+	return machine_pause(r->api->machine);
 }
 
-static int run_resume(struct api *a, json_t **result)
+static int run_resume(struct api_request *r)
 {
-	return machine_resume(a->machine);
+	return machine_resume(r->api->machine);
 }
 
-static int run_reset(struct api *a, json_t **result)
+static int run_reset(struct api_request *r)
 {
-	return machine_reset(a->machine);
+	return machine_reset(r->api->machine);
 }
 
-static int run_power_button(struct api *a, json_t **result)
+static int run_power_button(struct api_request *r)
 {
+	struct api *a = r->api;
+
 	return a->power_button ? a->power_button(a->arg) : machine_power_button(a->machine);
 }
 
-static int run_kill(struct api *a, json_t **result)
+static int run_kill(struct api_request *r)
 {
-	machine_end(a->machine, END_KILLED);
+	machine_end(r->api->machine, END_KILLED);
 	return 0;
 }
 
-static int run_stats(struct api *a, json_t **result)
+static int run_stats(struct api_request *r)
 {
-	char *text = machine_stats(a->machine);
+	char *text = machine_stats(r->api->machine);
 
-	*result = text ? json_loads(text, 0, NULL) : NULL;
+	r->result = text ? json_loads(text, 0, NULL) : NULL;
 	free(text);
-	return *result ? 0 : fail(ENOMEM, "out of memory");
+	return r->result ? 0 : fail(ENOMEM, "out of memory");
 }
 
+struct resize_disk {
+	char *id;
+};
+
+static const struct field resize_disk_args[] = {
+	{"id", "ID", "the disk, as status calls it", .offset = offsetof(struct resize_disk, id),
+		.type = FIELD_STRING, .commands = API_ARG | FIELD_MANDATORY},
+};
+
+static int run_resize_disk(struct api_request *r)
+{
+	const struct resize_disk *args = r->args->values;
+	uint64_t size;
+	int rc = machine_resize_disk(r->api->machine, args->id, &size);
+
+	if (rc < 0)
+		return rc;
+	r->result = json_pack("{s:I}", "size", (json_int_t)size);
+	return r->result ? 0 : fail(ENOMEM, "out of memory");
+}
+
+#define ARGS(table, type)                                                                          \
+	{                                                                                          \
+		(table), ARRAY_SIZE(table), sizeof(type)                                           \
+	}
+
 static const struct api_verb verbs[] = {
-	{"status", ALWAYS, run_status, "say what state the VM is in"},
-	{"stats", ALWAYS, run_stats, "say how long each phase took, and exits by cause"},
-	{"pause", IN(RUNNING), run_pause, "stop the VM's processors"},
-	{"resume", IN(PAUSED), run_resume, "let them go on"},
-	{"reset", IN(RUNNING) | IN(PAUSED), run_reset, "press the reset button"},
-	{"power-button", IN(RUNNING), run_power_button, "press the power button"},
-	{"kill", ALIVE, run_kill, "end the VM at once"},
+	{"status", ALWAYS, 0, run_status, "say what state the VM is in"},
+	{"stats", ALWAYS, 0, run_stats, "say how long each phase took, and exits by cause"},
+	{"pause", IN(RUNNING), 0, run_pause, "stop the VM's processors"},
+	{"resume", IN(PAUSED), 0, run_resume, "let them go on"},
+	{"reset", IN(RUNNING) | IN(PAUSED), 0, run_reset, "press the reset button"},
+	{"power-button", IN(RUNNING), 0, run_power_button, "press the power button"},
+	{"kill", ALIVE, 0, run_kill, "end the VM at once"},
+	{"resize-disk", IN(RUNNING) | IN(PAUSED), 0, run_resize_disk,
+		"tell the guest the new size of a disk whose file or device has grown",
+		.args = ARGS(resize_disk_args, struct resize_disk)},
 };
 
 const struct api_verb *api_verbs(unsigned *count)
@@ -87,20 +121,83 @@ const struct api_verb *api_find(const char *name)
 	return NULL;
 }
 
-int api_call(struct api *a, const char *name, json_t **result)
+void api_fds_close(struct api_fds *fds)
 {
-	const struct api_verb *v = api_find(name);
+	for (unsigned i = 0; i < fds->count; i++)
+		if (fds->fd[i] >= 0)
+			close(fds->fd[i]);
+	fds->count = 0;
+}
+
+/* What can be said before its arguments are looked at. */
+static int check(const struct api *a, const struct api_verb *v, const struct api_fds *fds)
+{
 	enum machine_state state = machine_state(a->machine);
-	int rc;
+
+	if (!(v->states & 1u << state))
+		return fail(EBUSY, "%s: not while the machine is %s", v->name,
+			machine_state_name(state));
+	if (fds->count > v->fds)
+		return fail(EINVAL, "%s: %u descriptors have come with it, where it takes %u",
+			v->name, fds->count, v->fds);
+	return 0;
+}
+
+static int set_args(const struct api_verb *v, struct fields *args, const json_t *object)
+{
+	char prefix[64];
+	int rc = args->values ? fields_init(args) : fail(ENOMEM, "out of memory");
+
+	snprintf(prefix, sizeof(prefix), "%s: ", v->name);
+	if (!rc)
+		rc = fields_set_json(args, object, prefix);
+	return rc ? rc : fields_check_mandatory(args, prefix);
+}
+
+static int run(struct api *a, const struct api_verb *v, const json_t *object, struct api_fds *fds,
+	json_t **result)
+{
+	struct fields args = {.table = v->args.table,
+		.count = v->args.count,
+		.command = API_ARG,
+		.values = calloc(1, MAX(v->args.size, 1))};
+	struct api_request r = {.api = a, .args = &args, .fds = fds};
+	int rc = set_args(v, &args, object);
+
+	if (!rc)
+		rc = v->run(&r);
+	if (args.values)
+		fields_finish(&args);
+	free(args.values);
+	*result = r.result;
+	return rc;
+}
+
+int api_run(struct api *a, const struct api_verb *v, const json_t *args, struct api_fds *fds,
+	json_t **result)
+{
+	int rc = check(a, v, fds);
 
 	*result = NULL;
-	if (!v)
-		return fail(ENOSYS, "unknown verb \"%.64s\"", name);
-	if (!(v->states & 1u << state))
-		return fail(
-			EBUSY, "%s: not while the machine is %s", name, machine_state_name(state));
-	rc = v->run(a, result);
+	if (!rc)
+		rc = run(a, v, args, fds, result);
+	api_fds_close(fds);
 	if (!rc && !*result)
 		*result = json_object();
-	return !rc && !*result ? fail(ENOMEM, "out of memory") : rc;
+	if (!rc && !*result)
+		rc = fail(ENOMEM, "out of memory");
+	if (rc < 0)
+		json_decref(steal_ptr(result));
+	return rc;
+}
+
+int api_call(
+	struct api *a, const char *name, const json_t *args, struct api_fds *fds, json_t **result)
+{
+	const struct api_verb *v = api_find(name);
+
+	if (v)
+		return api_run(a, v, args, fds, result);
+	api_fds_close(fds);
+	return fail(ENOSYS, "unknown verb \"%.64s\"", name);
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // kvick stop, pause, resume, ...: verbs sent to running VMs by name.
+#include "cli/control.h"
 #include "api/client.h"
 #include "api/verbs.h"
 #include "base/fd.h"
@@ -184,14 +185,21 @@ int cmd_stop(int argc, char **argv)
 	return status;
 }
 
-static int call(const char *verb, const char *name)
+int control_ask(const char *name, const struct api_question *question, json_t **result)
 {
 	CLEANUP_FD int fd = connect_to(name);
+	int rc = fd < 0 ? fd : api_client_ask(fd, question, ANSWER_NS, result);
+
+	return rc < 0 && fd >= 0 ? fail_context(rc, "%s", name) : rc;
+}
+
+static int call(const char *name, const struct api_question *question)
+{
 	json_t *result = NULL;
-	int rc = fd < 0 ? fd : api_client_call(fd, verb, ANSWER_NS, &result);
+	int rc = control_ask(name, question, &result);
 
 	if (rc < 0)
-		return fd < 0 ? rc : fail_context(rc, "%s", name);
+		return rc;
 	if (json_object_size(result)) {
 		json_dumpf(result, stdout, JSON_INDENT(2));
 		putchar('\n');
@@ -200,24 +208,109 @@ static int call(const char *verb, const char *name)
 	return 0;
 }
 
+static bool is_mandatory(const struct field *d)
+{
+	return d->commands & FIELD_MANDATORY;
+}
+
+static int set_arg(json_t *args, const char *key, const char *value)
+{
+	/* What is not UTF-8 is no string to it. */
+	return json_object_set_new(args, key, json_string(value)) < 0
+		       ? fail(EINVAL, "%s %s: must be text", key, value)
+		       : 0;
+}
+
+/* KEY=VALUE: which keys there are the VM itself knows best. `word` is cut up. */
+static int take_key(json_t *args, char *word)
+{
+	char *value = strchr(word, '=');
+
+	if (!value)
+		return fail(EINVAL, "unexpected argument \"%s\"; see --help", word);
+	*value++ = '\0';
+	return set_arg(args, word, value);
+}
+
+/* The words after a VM's name: the mandatory arguments in the order of the table, then keys. */
+static int take_args(const struct api_verb *v, char **words, json_t *args)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; i < v->args.count && !rc; i++) {
+		const struct field *d = &v->args.table[i];
+
+		if (is_mandatory(d) && !*words)
+			rc = fail(EINVAL, "%s: which %s? see --help", v->name, d->arg);
+		else if (is_mandatory(d))
+			rc = set_arg(args, d->name, *words++);
+	}
+	while (!rc && *words)
+		rc = take_key(args, *words++);
+	return rc;
+}
+
+/* One VM, with arguments. */
+static int call_with_args(const struct api_verb *v, char **words)
+{
+	json_t *args = json_object();
+	const struct api_question question = {.verb = v->name, .args = args};
+	int rc = take_args(v, words + 1, args);
+
+	if (!rc)
+		rc = call(words[0], &question);
+	json_decref(args);
+	return rc;
+}
+
+static int call_each(const struct api_verb *v, char **names)
+{
+	const struct api_question question = {.verb = v->name};
+	int rc = 0;
+
+	while (!rc && *names)
+		rc = call(*names++, &question);
+	return rc;
+}
+
+static void usage_verb(const struct api_verb *v, const struct fields *f)
+{
+	printf("usage: kvick %s NAME", v->name);
+	for (unsigned i = 0; i < v->args.count; i++) {
+		const struct field *d = &v->args.table[i];
+
+		if (is_mandatory(d))
+			printf(" %s", d->arg);
+		else
+			printf(" [%s=%s]", d->name, d->arg);
+	}
+	printf("%s\n\nTo %s%s.\n\n", v->args.count ? "" : "...", v->help,
+		v->args.count ? "" : ", for each");
+	for (unsigned i = 0; i < v->args.count; i++) {
+		const struct field *d = &v->args.table[i];
+		char key[32];
+
+		snprintf(key, sizeof(key), "%s%s%s", is_mandatory(d) ? "" : d->name,
+			is_mandatory(d) ? "" : "=", d->arg);
+		printf("  %-25s %s\n", key, d->help);
+	}
+	fields_print_help(f, stdout);
+}
+
 int cmd_control(int argc, char **argv)
 {
+	const struct api_verb *v = api_find(argv[0]);
 	struct options o = {0};
 	struct fields f = {
 		.table = table, .count = ARRAY_SIZE(table), .command = VERB, .values = &o};
-	int status = STATUS_OK;
+	int rc = prepare(&f, &o, argc, argv);
 
-	if (prepare(&f, &o, argc, argv) < 0) {
-		status = cli_failed();
-	} else if (o.help) {
-		printf("usage: kvick %s NAME...\n\nTo %s, for each.\n\n", argv[0],
-			api_find(argv[0])->help);
-		fields_print_help(&f, stdout);
-	}
-	for (unsigned i = 0; !status && !o.help && i < o.names.count; i++) {
-		if (call(argv[0], o.names.items[i]) < 0)
-			status = cli_failed();
-	}
+	if (!rc && o.help)
+		usage_verb(v, &f);
+	else if (!rc && v->args.count)
+		rc = call_with_args(v, o.names.items);
+	else if (!rc)
+		rc = call_each(v, o.names.items);
 	fields_finish(&f);
-	return status;
+	return rc < 0 ? cli_failed() : STATUS_OK;
 }

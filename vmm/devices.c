@@ -146,7 +146,7 @@ static int add_disk(
 	struct devices *d, const struct disk_config *cfg, const struct disk_files *files)
 {
 	struct virtio_blk_config_args args = {
-		.name = cfg->id ? cfg->id : cfg->path,
+		.name = disk_name(cfg),
 		.serial = cfg->serial,
 		.queues = cfg->queues,
 		.writeback = cfg->cache != RAW_WRITETHROUGH,
@@ -156,7 +156,11 @@ static int add_disk(
 
 	if (!rc)
 		rc = virtio_blk_create(&dev, &args);
-	return rc ? rc : add_slot(d, dev, virtio_blk_destroy);
+	if (!rc)
+		rc = add_slot(d, dev, virtio_blk_destroy);
+	if (!rc)
+		d->disk[d->disks++] = (struct disk){.cfg = cfg, .dev = dev};
+	return rc;
 }
 
 /* Takes the descriptors: those that come to nothing are closed. */

@@ -34,6 +34,12 @@ struct devices_host {
 	void *arg;
 };
 
+/* A disk that the machine has. */
+struct disk {
+	const struct disk_config *cfg; /* borrowed */
+	struct virtio_device *dev;     /* its slot's */
+};
+
 /* As many as either transport has places for. */
 #define SLOTS_MAX 32u
 
@@ -58,6 +64,8 @@ struct devices {
 	struct panic panic; /* fed by the serial port */
 	struct slot slot[SLOTS_MAX];
 	unsigned slots;
+	struct disk disk[MACHINE_DISKS_MAX];
+	unsigned disks;
 };
 
 /*

@@ -143,6 +143,11 @@ int disk_parse(struct disk_config *out, const char *text)
 	return rc ? fail_context(rc, "%s", text) : 0;
 }
 
+const char *disk_name(const struct disk_config *d)
+{
+	return d->id ? d->id : d->path;
+}
+
 void disk_config_finish(struct disk_config *d)
 {
 	fields_finish(&d->fields);

@@ -118,6 +118,12 @@ int machine_reset(struct machine *m);        /* as if the reset button were pres
 int machine_power_button(struct machine *m); /* the guest may or may not act on it */
 void machine_end(struct machine *m, enum machine_end why);
 
+/*
+ * Tells the guest that the file of the disk of that id (without one: its path) has grown; *size is
+ * what it has now, in bytes. RUNNING or PAUSED. 0 or -errno.
+ */
+int machine_resize_disk(struct machine *m, const char *id, uint64_t *size);
+
 enum machine_state machine_state(const struct machine *m);
 enum machine_end machine_end_reason(const struct machine *m);
 const char *machine_end_text(const struct machine *m); /* more words, or "" */

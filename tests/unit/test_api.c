@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <jansson.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -86,9 +87,14 @@ static const char *read_line(int fd)
 	return line;
 }
 
+static void say(int fd, const char *text)
+{
+	assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
+}
+
 static const char *ask(int fd, const char *request)
 {
-	assert_int_equal(send(fd, request, strlen(request), MSG_NOSIGNAL), strlen(request));
+	say(fd, request);
 	return read_line(fd);
 }
 
@@ -122,8 +128,9 @@ static void every_state(void **state)
 {
 	static const char *const permitted[][2] = {{"status", "crpe"}, {"stats", "crpe"},
 		{"pause", "r"}, {"resume", "p"}, {"reset", "rp"}, {"power-button", "r"},
-		{"kill", "crp"}};
+		{"kill", "crp"}, {"resize-disk", "rp"}};
 	struct fixture *x = *state;
+	json_t *args = json_pack("{s:s}", "id", "data");
 	unsigned n;
 
 	api_verbs(&n);
@@ -131,14 +138,17 @@ static void every_state(void **state)
 	for (unsigned v = 0; v < n; v++) {
 		for (unsigned s = 0; s < 4; s++) {
 			json_t *result;
+			const struct api_verb *verb = api_find(permitted[v][0]);
+			struct api_fds fds = {0};
 			int rc;
 
 			x->machine = (struct machine){.state = (enum machine_state)s};
-			rc = api_call(&x->api, permitted[v][0], &result);
+			rc = api_run(&x->api, verb, verb->args.count ? args : NULL, &fds, &result);
 			assert_int_equal(rc, strchr(permitted[v][1], "crpe"[s]) ? 0 : -EBUSY);
-			json_decref(rc ? NULL : result);
+			json_decref(result);
 		}
 	}
+	json_decref(args);
 }
 
 static void status(void **state)
@@ -178,6 +188,287 @@ static void garbage(void **state)
 	assert_int_equal(x->machine.calls, 0);
 	/* Empty lines are no requests, and the connection is still of use. */
 	assert_memory_equal(ask(fd, "\n \r\n{\"verb\":\"status\"}\n"), "{\"ok\":true", 10);
+	close(fd);
+}
+
+static void arguments(void **state)
+{
+	static const struct {
+		const char *args, *error;
+	} bad[] = {
+		{"", "id: is missing"},
+		{",\"args\":{}", "id: is missing"},
+		{",\"args\":[]", "\\\"args\\\" must be an object"},
+		{",\"args\":null", "\\\"args\\\" must be an object"},
+		{",\"args\":{\"id\":1}", "id: must be a string"},
+		{",\"args\":{\"id\":null}", "id: must be a string, a number or a boolean"},
+		{",\"args\":{\"id\":[\"a\"]}", "id: must be a string, a number or a boolean"},
+		{",\"args\":{\"id\":\"a\",\"x\":1}", "unknown field \\\"x\\\""},
+		{",\"args\":{\"id\":\"a\"}", "disk a: none of that name"},
+	};
+	struct fixture *x = *state;
+	int fd = dial(x);
+
+	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
+		char request[128], answer[192];
+
+		snprintf(request, sizeof(request), "{\"verb\":\"resize-disk\"%s}\n", bad[i].args);
+		snprintf(answer, sizeof(answer), "{\"ok\":false,\"error\":\"%s%s\"}",
+			i == ARRAY_SIZE(bad) - 1 ? "" : "resize-disk: ", bad[i].error);
+		assert_string_equal(ask(fd, request), answer);
+	}
+	assert_string_equal(ask(fd, "{\"verb\":\"pause\",\"args\":{\"id\":\"a\"}}\n"),
+		"{\"ok\":false,\"error\":\"pause: unknown field \\\"id\\\"\"}");
+	assert_string_equal(ask(fd, "{\"verb\":\"pause\",\"args\":{},\"id\":1}\n"),
+		"{\"ok\":true,\"result\":{},\"id\":1}");
+	assert_string_equal(ask(fd, "{\"verb\":\"resize-disk\",\"args\":{\"id\":\"data\"}}\n"),
+		"{\"ok\":true,\"result\":{\"size\":8388608}}");
+	close(fd);
+}
+
+/* --- descriptors
+ * -------------------------------------------------------------------------------------- */
+
+/* `n` descriptors of one pipe's writing end: its other end says when all of them are closed. */
+static int make_fds(int *fds, unsigned n)
+{
+	int ends[2];
+
+	assert_int_equal(pipe(ends), 0);
+	fds[0] = ends[1];
+	for (unsigned i = 1; i < n; i++)
+		fds[i] = dup(ends[1]);
+	return ends[0];
+}
+
+static void send_fds(int fd, const char *text, const int *fds, unsigned n)
+{
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(8 * sizeof(int))] = {0};
+	struct iovec iov = {(void *)(uintptr_t)text, strlen(text)};
+	struct msghdr m = {.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = CMSG_SPACE(n * sizeof(int))};
+	struct cmsghdr *h = CMSG_FIRSTHDR(&m);
+
+	h->cmsg_level = SOL_SOCKET;
+	h->cmsg_type = SCM_RIGHTS;
+	h->cmsg_len = CMSG_LEN(n * sizeof(int));
+	memcpy(CMSG_DATA(h), fds, n * sizeof(int));
+	assert_int_equal(sendmsg(fd, &m, MSG_NOSIGNAL), strlen(text));
+	for (unsigned i = 0; i < n; i++)
+		close(fds[i]);
+}
+
+/* Waits until nobody has one of the descriptors. */
+static void all_closed(int end)
+{
+	struct pollfd p = {.fd = end, .events = POLLIN};
+
+	assert_int_equal(poll(&p, 1, 5000), 1);
+	assert_true(p.revents & POLLHUP);
+	close(end);
+}
+
+#define PAUSE_REFUSED(n)                                                                           \
+	"{\"ok\":false,\"error\":\"pause: " #n " descriptors have come with it, where it takes "   \
+	"0\"}"
+
+static void descriptors_not_wanted(void **state)
+{
+	struct fixture *x = *state;
+	int fd = dial(x), fds[8], end;
+
+	end = make_fds(fds, 4);
+	send_fds(fd, "{\"verb\":\"pause\"}\n", fds, 4);
+	assert_string_equal(read_line(fd), PAUSE_REFUSED(4));
+	all_closed(end);
+	/* In two pieces, and the second is what has them. */
+	end = make_fds(fds, 2);
+	say(fd, "{\"verb\":\"pau");
+	send_fds(fd, "se\"}\n", fds, 2);
+	assert_string_equal(read_line(fd), PAUSE_REFUSED(2));
+	all_closed(end);
+	/* Both have some. */
+	end = make_fds(fds, 1);
+	send_fds(fd, "{\"verb\":", fds, 1);
+	close(end);
+	end = make_fds(fds, 3);
+	send_fds(fd, "\"pause\"}\n", fds, 3);
+	assert_string_equal(read_line(fd), PAUSE_REFUSED(4));
+	all_closed(end);
+	/* What is no request, no verb, no line. */
+	end = make_fds(fds, 1);
+	send_fds(fd, "nonsense\n", fds, 1);
+	assert_memory_equal(read_line(fd), "{\"ok\":false", 11);
+	all_closed(end);
+	end = make_fds(fds, 1);
+	send_fds(fd, "{\"verb\":\"nope\"}\n", fds, 1);
+	assert_memory_equal(read_line(fd), "{\"ok\":false", 11);
+	all_closed(end);
+	end = make_fds(fds, 1);
+	send_fds(fd, " \n", fds, 1);
+	all_closed(end);
+	/* The client leaves in the middle of a request. */
+	end = make_fds(fds, 3);
+	send_fds(fd, "{\"verb\":", fds, 3);
+	close(fd);
+	all_closed(end);
+	assert_int_equal(x->machine.calls, 0);
+}
+
+static void too_many_descriptors(void **state)
+{
+	struct fixture *x = *state;
+	int fd = dial(x), fds[8], end;
+
+	end = make_fds(fds, 5);
+	send_fds(fd, "{\"verb\":\"pause\"}\n", fds, 5);
+	assert_memory_equal(read_line(fd), "{\"ok\":false", 11);
+	assert_string_equal(read_line(fd), "");
+	all_closed(end);
+	close(fd);
+	/* Piece by piece. */
+	fd = dial(x);
+	end = make_fds(fds, 3);
+	send_fds(fd, "{\"verb\":", fds, 3);
+	close(end);
+	end = make_fds(fds, 3);
+	send_fds(fd, "\"pause\"}\n", fds, 3);
+	assert_string_equal(
+		read_line(fd), "{\"ok\":false,\"error\":\"a request has at most 4 descriptors\"}");
+	assert_string_equal(read_line(fd), "");
+	all_closed(end);
+	close(fd);
+	/* Piece by piece, without an end. */
+	fd = dial(x);
+	for (unsigned i = 0; i < 3; i++) {
+		end = make_fds(fds, 4);
+		send_fds(fd, " ", fds, 4);
+		if (i < 2)
+			close(end);
+	}
+	assert_memory_equal(read_line(fd), "{\"ok\":false", 11);
+	all_closed(end);
+	close(fd);
+	assert_int_equal(x->machine.calls, 0);
+}
+
+struct held {
+	struct fixture *x;
+	int until; /* the end of a pipe */
+};
+
+static void wait_until(void *arg)
+{
+	char byte;
+
+	assert_int_equal(read(*(int *)arg, &byte, 1), 1);
+}
+
+static void *hold_loop(void *arg)
+{
+	struct held *h = arg;
+
+	loop_call(h->x->loop, wait_until, &h->until);
+	return NULL;
+}
+
+/* All are there before the server reads any: each request has its own. */
+static void descriptors_of_neighbours(void **state)
+{
+	struct fixture *x = *state;
+	struct held held = {.x = x};
+	int fd = dial(x), fds[8], go[2], first, last;
+	pthread_t thread;
+
+	assert_int_equal(pipe(go), 0);
+	held.until = go[0];
+	pthread_create(&thread, NULL, hold_loop, &held);
+	say(fd, "{\"verb\":\"pause\",\"id\":1}\n");
+	first = make_fds(fds, 2);
+	send_fds(fd, "{\"verb\":\"resume\",\"id\":2}\n", fds, 2);
+	say(fd, "{\"verb\":\"resume\",\"id\":3}\n{\"verb\":\"stats\"");
+	last = make_fds(fds, 1);
+	send_fds(fd, ",\"id\":4}\n", fds, 1);
+	assert_int_equal(write(go[1], "x", 1), 1);
+	pthread_join(thread, NULL);
+	assert_string_equal(read_line(fd), "{\"ok\":true,\"result\":{},\"id\":1}");
+	assert_string_equal(read_line(fd),
+		"{\"ok\":false,\"error\":\"resume: 2 descriptors have come with it, "
+		"where it takes 0\",\"id\":2}");
+	assert_string_equal(read_line(fd), "{\"ok\":true,\"result\":{},\"id\":3}");
+	assert_string_equal(read_line(fd),
+		"{\"ok\":false,\"error\":\"stats: 1 descriptors have come with it, "
+		"where it takes 0\",\"id\":4}");
+	all_closed(first);
+	all_closed(last);
+	close(go[0]);
+	close(go[1]);
+	close(fd);
+}
+
+static int take_second(struct api_request *r)
+{
+	assert_int_equal(r->fds->count, 2);
+	*(int *)r->api->arg = r->fds->fd[1];
+	r->fds->fd[1] = -1;
+	return 0;
+}
+
+/* A verb that takes one of two; the other is closed. */
+static void descriptor_taken(void **state)
+{
+	static const struct api_verb verb = {"take", 1u << MACHINE_RUNNING, 2, take_second, "take"};
+	struct fixture *x = *state;
+	struct api_fds fds = {.count = 2};
+	int taken = -1, ends[2];
+	json_t *result;
+
+	ends[0] = make_fds(&fds.fd[0], 1);
+	ends[1] = make_fds(&fds.fd[1], 1);
+	x->api.arg = &taken;
+	assert_int_equal(api_run(&x->api, &verb, NULL, &fds, &result), 0);
+	json_decref(result);
+	all_closed(ends[0]);
+	assert_int_equal(poll(&(struct pollfd){.fd = ends[1], .events = POLLIN}, 1, 20), 0);
+	close(taken);
+	all_closed(ends[1]);
+	fds.count = 1;
+	ends[0] = make_fds(fds.fd, 1);
+	x->machine.state = MACHINE_PAUSED;
+	assert_int_equal(api_run(&x->api, &verb, NULL, &fds, &result), -EBUSY);
+	all_closed(ends[0]);
+}
+
+static void client_sends_all(void **state)
+{
+	struct fixture *x = *state;
+	json_t *args = json_pack("{s:s}", "id", "data"), *result = NULL;
+	struct api_question q = {.verb = "resize-disk", .args = args};
+	int fd = dial(x), fds[2], end = make_fds(fds, 2);
+	char *text;
+
+	assert_int_equal(api_client_ask(fd, &q, NSEC_PER_SEC * 5, &result), 0);
+	assert_int_equal(json_integer_value(json_object_get(result, "size")), MIB(8));
+	json_decref(result);
+	q.fds = fds;
+	q.fd_count = 2;
+	assert_int_equal(api_client_ask(fd, &q, NSEC_PER_SEC * 5, NULL), -EPROTO);
+	assert_string_equal(
+		last_error(), "resize-disk: 2 descriptors have come with it, where it takes 0");
+	close(fds[0]);
+	close(fds[1]);
+	all_closed(end);
+	/* More than a socket takes at once. */
+	text = calloc(1, KIB(60));
+	memset(text, 'x', KIB(60) - 1);
+	json_object_set_new(args, "id", json_string(text));
+	q.fd_count = 0;
+	assert_int_equal(api_client_ask(fd, &q, NSEC_PER_SEC * 5, NULL), -EPROTO);
+	assert_memory_equal(last_error(), "disk xxxx", 9);
+	free(text);
+	json_decref(args);
 	close(fd);
 }
 
@@ -272,12 +563,13 @@ static int press(void *arg)
 static void own_power_button(void **state)
 {
 	struct fixture *x = *state;
+	struct api_fds fds = {0};
 	unsigned pressed = 0;
 	json_t *r;
 
 	x->api.power_button = press;
 	x->api.arg = &pressed;
-	assert_int_equal(api_call(&x->api, "power-button", &r), 0);
+	assert_int_equal(api_call(&x->api, "power-button", NULL, &fds, &r), 0);
 	json_decref(r);
 	assert_int_equal(pressed, 1);
 	assert_int_equal(x->machine.calls, 0);
@@ -290,6 +582,12 @@ int main(void)
 		cmocka_unit_test_setup_teardown(every_state, setup, teardown),
 		cmocka_unit_test_setup_teardown(status, setup, teardown),
 		cmocka_unit_test_setup_teardown(garbage, setup, teardown),
+		cmocka_unit_test_setup_teardown(arguments, setup, teardown),
+		cmocka_unit_test_setup_teardown(descriptors_not_wanted, setup, teardown),
+		cmocka_unit_test_setup_teardown(too_many_descriptors, setup, teardown),
+		cmocka_unit_test_setup_teardown(descriptors_of_neighbours, setup, teardown),
+		cmocka_unit_test_setup_teardown(descriptor_taken, setup, teardown),
+		cmocka_unit_test_setup_teardown(client_sends_all, setup, teardown),
 		cmocka_unit_test_setup_teardown(pieces_and_batches, setup, teardown),
 		cmocka_unit_test_setup_teardown(longest_line, setup, teardown),
 		cmocka_unit_test_setup_teardown(deaf_client, setup, teardown),

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: MIT
+// How commands ask a running VM.
+#ifndef CLI_CONTROL_H
+#define CLI_CONTROL_H
+
+#include "api/client.h"
+
+/*
+ * Asks the VM of that name and waits for its answer. *result (NULL: not wanted) is the caller's. 0,
+ * or -errno with a message that names the VM.
+ */
+int control_ask(const char *name, const struct api_question *question, json_t **result);
+
+#endif
