@@ -438,7 +438,7 @@ static void attack(struct fuzz *f, const uint8_t op[8])
 			op[7] & 7);
 		break;
 	case 3: /* more often than there are entries: many in flight at once */
-		for (unsigned n = op[4]; n; n--)
+		for (unsigned n = op[4] < 0xf0 ? op[4] % 4 + 1u : op[4]; n; n--)
 			driver_offer(d, op[3] % d->setup.size);
 		break;
 	case 4:

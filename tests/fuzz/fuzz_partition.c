@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: MIT
+// Partition tables of random bytes: what is found lies within the disk, and the search ends.
+//
+// The input is a header (the partition, what to put right) and the disk from its start; its last
+// sectors, where a GPT has its second copy, are the disk's last.
+#include "base/log.h"
+#include "blk/partition.h"
+#include "tests/unit/partition_table.h"
+
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define SIZE MIB(1)
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void check(bool ok)
+{
+	if (!ok)
+		abort();
+}
+
+static uint8_t *make_disk(int *fd)
+{
+	uint8_t *p;
+
+	log_set_level(LOG_LEVEL_ERROR);
+	*fd = memfd_create("disk", MFD_CLOEXEC);
+	check(*fd >= 0 && ftruncate(*fd, (off_t)SIZE) == 0);
+	p = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0);
+	check(p != MAP_FAILED);
+	return p;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static uint8_t *disk;
+	static int fd;
+	struct partition p;
+	size_t len = size > 2 ? MIN(size - 2, SIZE) : 0, tail = MIN(len, KIB(1));
+
+	if (!len)
+		return 0;
+	if (!disk)
+		disk = make_disk(&fd);
+	memcpy(disk, data + 2, len);
+	memcpy(disk + SIZE - tail, data + 2 + len - tail, tail);
+	/* Else no table of random bytes would get past its sums. */
+	if (data[1] & 1)
+		mbr_sign(disk);
+	if (data[1] & 2)
+		gpt_seal(disk, SIZE, 1);
+	if (data[1] & 4)
+		gpt_seal(disk, SIZE, SIZE / 512 - 1);
+	if (partition_find(&p, fd, "disk", SIZE, 1 + data[0] % PARTITION_MAX) == 0) {
+		check(p.off && p.len && range_ok(p.off, p.len, SIZE));
+		check((p.off | p.len) % 512 == 0);
+	}
+	memset(disk, 0, len);
+	memset(disk + SIZE - KIB(1), 0, KIB(1));
+	return 0;
+}

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT
+// Partition tables for tests, in an image in memory: right, until a test makes them wrong.
+#ifndef TESTS_UNIT_PARTITION_TABLE_H
+#define TESTS_UNIT_PARTITION_TABLE_H
+
+#include "base/util.h"
+
+#include <zlib.h>
+
+#define GPT_COUNT 128u
+#define GPT_SIZE 128u
+
+static inline void mbr_sign(uint8_t *sector)
+{
+	sector[510] = 0x55;
+	sector[511] = 0xaa;
+}
+
+static inline void mbr_set(
+	uint8_t *sector, unsigned index, uint8_t type, uint32_t first, uint32_t count)
+{
+	uint8_t *p = sector + 446 + (size_t)index * 16;
+
+	mbr_sign(sector);
+	p[4] = type;
+	put_le32(p + 8, first);
+	put_le32(p + 12, count);
+}
+
+/* Puts both sums of the header in `sector` right. `image` has `len` bytes. */
+static inline void gpt_seal(uint8_t *image, size_t len, uint64_t sector)
+{
+	uint8_t *h = image + sector * 512;
+	uint64_t entries = get_le64(h + 72), bytes = (uint64_t)get_le32(h + 80) * get_le32(h + 84);
+	uint32_t header = get_le32(h + 12);
+
+	if (entries < len / 512 && bytes <= len - entries * 512)
+		put_le32(h + 88, (uint32_t)crc32(0, image + entries * 512, (uInt)bytes));
+	put_le32(h + 16, 0);
+	put_le32(h + 16, (uint32_t)crc32(0, h, header <= 512 ? header : 512));
+}
+
+static inline void gpt_header(uint8_t *image, size_t len, uint64_t sector, uint64_t entries)
+{
+	uint8_t *h = image + sector * 512;
+
+	memcpy(h, "EFI PART\0\0\1\0", 12);
+	put_le32(h + 12, 92);
+	put_le64(h + 24, sector);
+	put_le64(h + 32, len / 512 - 1 - (sector == 1 ? 0 : sector - 1));
+	put_le64(h + 40, 34);
+	put_le64(h + 48, len / 512 - 34);
+	put_le64(h + 72, entries);
+	put_le32(h + 80, GPT_COUNT);
+	put_le32(h + 84, GPT_SIZE);
+}
+
+/* An entry in both copies, from `first` to `last`. */
+static inline void gpt_set(
+	uint8_t *image, size_t len, unsigned index, uint64_t first, uint64_t last)
+{
+	const uint64_t entries[] = {2, len / 512 - 33};
+
+	for (unsigned i = 0; i < 2; i++) {
+		uint8_t *e = image + entries[i] * 512 + (size_t)index * GPT_SIZE;
+
+		memset(e, 0x11, 32);
+		put_le64(e + 32, first);
+		put_le64(e + 40, last);
+	}
+	gpt_seal(image, len, 1);
+	gpt_seal(image, len, len / 512 - 1);
+}
+
+/* Both copies, without a partition. */
+static inline void gpt_make(uint8_t *image, size_t len)
+{
+	mbr_set(image, 0, 0xee, 1, (uint32_t)(len / 512 - 1));
+	gpt_header(image, len, 1, 2);
+	gpt_header(image, len, len / 512 - 1, len / 512 - 33);
+	gpt_seal(image, len, 1);
+	gpt_seal(image, len, len / 512 - 1);
+}
+
+#endif
