@@ -94,7 +94,7 @@ static int take_key(struct disk_config *d, char *key)
 	return field_set(&d->fields, f, value ? value : "yes", "");
 }
 
-static bool has_overlay(const struct disk_config *d)
+bool disk_has_overlay(const struct disk_config *d)
 {
 	return strcmp(d->overlay, "none") != 0;
 }
@@ -107,7 +107,7 @@ static int check(const struct disk_config *d)
 		return fail(EINVAL, "serial %s: must be at most 20 bytes", d->serial);
 	if (!*d->overlay)
 		return fail(EINVAL, "overlay: must be memory, a directory, or a file to be made");
-	if (d->read_only && has_overlay(d))
+	if (d->read_only && disk_has_overlay(d))
 		return fail(EINVAL, "ro and overlay: the one leaves nothing to do for the other");
 	if (d->bandwidth_burst && !d->bandwidth)
 		return fail(EINVAL, "bw-burst: needs bw");
@@ -172,7 +172,7 @@ void disk_print_help(FILE *out)
 /* An overlay takes the writes, so that the file is only read. */
 static bool only_reads(const struct disk_config *d)
 {
-	return d->read_only || has_overlay(d);
+	return d->read_only || disk_has_overlay(d);
 }
 
 static int look_at_format(const struct disk_config *d, int fd)
@@ -227,7 +227,7 @@ static int open_overlay(const struct disk_config *d, int image)
 	CLEANUP_FD int fd = -1;
 	struct stat st;
 
-	if (!has_overlay(d) || strcmp(d->overlay, "memory") == 0)
+	if (!disk_has_overlay(d) || strcmp(d->overlay, "memory") == 0)
 		return 0;
 	fd = stat(d->overlay, &st) == 0 && S_ISDIR(st.st_mode) ? open_unnamed(d->overlay)
 							       : open_named(d->overlay);
@@ -337,7 +337,7 @@ int disk_create(struct blk **out, const struct disk_config *d, const struct disk
 		disk_close(files);
 		return rc;
 	}
-	if (has_overlay(d))
+	if (disk_has_overlay(d))
 		rc = add_overlay(&b, d, files->overlay, e);
 	else if (d->format == DISK_PROBED && !d->read_only)
 		rc = guard_create(&b, b);

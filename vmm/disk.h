@@ -32,6 +32,8 @@ struct disk_config {
 /* What messages and commands call it. */
 const char *disk_name(const struct disk_config *d);
 
+bool disk_has_overlay(const struct disk_config *d);
+
 /*
  * "path=FILE,ro,cache=none": keys with their values, a comma within a value doubled. `out` ends in
  * disk_config_finish also when it fails. 0, or -errno with a message that names key and value.

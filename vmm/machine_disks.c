@@ -45,7 +45,7 @@ int machine_resize_disk(struct machine *m, const char *id, uint64_t *size)
 
 	if (!r.disk)
 		return -ENOENT;
-	if (r.disk->cfg->overlay)
+	if (disk_has_overlay(r.disk->cfg))
 		return fail(ENOTSUP, "disk %s: with an overlay it stays as large as it was", id);
 	loop_call(m->devices.io, resize, &r);
 	if (r.rc)
