@@ -88,6 +88,67 @@ static int run_resize_disk(struct api_request *r)
 	return r->result ? 0 : fail(ENOMEM, "out of memory");
 }
 
+struct limit_disk {
+	char *id;
+	struct disk_limits limits;
+};
+
+#define LIMIT(member) .offset = offsetof(struct limit_disk, limits.member), .commands = API_ARG
+
+static const struct field limit_disk_args[] = {
+	{"id", "ID", "the disk, as status calls it", .offset = offsetof(struct limit_disk, id),
+		.type = FIELD_STRING, .commands = API_ARG | FIELD_MANDATORY},
+	{"bw", "SIZE", "bytes a second; 0: no limit", LIMIT(bandwidth), .type = FIELD_SIZE,
+		.max = INT64_MAX},
+	{"bw-burst", "SIZE", "bytes at once after a rest; 0: what a tenth of a second brings",
+		LIMIT(bandwidth_burst), .type = FIELD_SIZE, .max = INT64_MAX},
+	{"iops", "N", "requests a second; 0: no limit", LIMIT(iops), .type = FIELD_U32},
+	{"iops-burst", "N", "requests at once after a rest; 0: as above", LIMIT(iops_burst),
+		.type = FIELD_U32},
+};
+
+/* What is not given stays; a limit that is lifted takes its burst along. */
+static void change_limits(struct disk_limits *l, const struct fields *args)
+{
+	const struct limit_disk *given = args->values;
+
+	if (field_given(args, "bw")) {
+		l->bandwidth = given->limits.bandwidth;
+		l->bandwidth_burst = l->bandwidth ? l->bandwidth_burst : 0;
+	}
+	if (field_given(args, "bw-burst"))
+		l->bandwidth_burst = given->limits.bandwidth_burst;
+	if (field_given(args, "iops")) {
+		l->iops = given->limits.iops;
+		l->iops_burst = l->iops ? l->iops_burst : 0;
+	}
+	if (field_given(args, "iops-burst"))
+		l->iops_burst = given->limits.iops_burst;
+}
+
+static json_t *describe_limits(const struct disk_limits *l)
+{
+	return json_pack("{s:I, s:I, s:I, s:I}", "bw", (json_int_t)l->bandwidth, "bw-burst",
+		(json_int_t)l->bandwidth_burst, "iops", (json_int_t)l->iops, "iops-burst",
+		(json_int_t)l->iops_burst);
+}
+
+static int run_limit_disk(struct api_request *r)
+{
+	const char *id = ((const struct limit_disk *)r->args->values)->id;
+	struct disk_limits limits;
+	int rc = machine_disk_limits(r->api->machine, id, &limits);
+
+	if (rc < 0)
+		return rc;
+	change_limits(&limits, r->args);
+	rc = machine_limit_disk(r->api->machine, id, &limits);
+	if (rc < 0)
+		return fail_context(rc, "limit-disk");
+	r->result = describe_limits(&limits);
+	return r->result ? 0 : fail(ENOMEM, "out of memory");
+}
+
 #define ARGS(table, type)                                                                          \
 	{                                                                                          \
 		(table), ARRAY_SIZE(table), sizeof(type)                                           \
@@ -104,6 +165,9 @@ static const struct api_verb verbs[] = {
 	{"resize-disk", IN(RUNNING) | IN(PAUSED), 0, run_resize_disk,
 		"tell the guest the new size of a disk whose file or device has grown",
 		.args = ARGS(resize_disk_args, struct resize_disk)},
+	{"limit-disk", IN(RUNNING) | IN(PAUSED), 0, run_limit_disk,
+		"change how much a disk does in a second, or say it; what is not given stays",
+		.args = ARGS(limit_disk_args, struct limit_disk)},
 };
 
 const struct api_verb *api_verbs(unsigned *count)

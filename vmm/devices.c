@@ -145,21 +145,24 @@ static int add_rng(struct devices *d)
 static int add_disk(
 	struct devices *d, const struct disk_config *cfg, const struct disk_files *files)
 {
+	const struct disk_host host = {.engine = d->engine, .loop = d->io};
 	struct virtio_blk_config_args args = {
 		.name = disk_name(cfg),
 		.serial = cfg->serial,
 		.queues = cfg->queues,
 		.writeback = cfg->cache != RAW_WRITETHROUGH,
 	};
-	struct virtio_device *dev;
-	int rc = disk_create(&args.blk, cfg, files, d->engine, d->io);
+	struct disk *disk = &d->disk[d->disks];
+	int rc = disk_create(disk, cfg, files, &host);
 
+	if (rc)
+		return rc;
+	args.blk = disk->blk;
+	rc = virtio_blk_create(&disk->dev, &args);
 	if (!rc)
-		rc = virtio_blk_create(&dev, &args);
+		rc = add_slot(d, disk->dev, virtio_blk_destroy);
 	if (!rc)
-		rc = add_slot(d, dev, virtio_blk_destroy);
-	if (!rc)
-		d->disk[d->disks++] = (struct disk){.cfg = cfg, .dev = dev};
+		d->disks++;
 	return rc;
 }
 

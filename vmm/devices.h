@@ -34,12 +34,6 @@ struct devices_host {
 	void *arg;
 };
 
-/* A disk that the machine has. */
-struct disk {
-	const struct disk_config *cfg; /* borrowed */
-	struct virtio_device *dev;     /* its slot's */
-};
-
 /* As many as either transport has places for. */
 #define SLOTS_MAX 32u
 

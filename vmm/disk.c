@@ -46,14 +46,14 @@ static const struct field keys[] = {
 		.type = FIELD_STRING, .commands = DISK},
 	{"serial", "TEXT", "its serial number, 20 bytes at most", AT(serial), .type = FIELD_STRING,
 		.commands = DISK},
-	{"bw", "SIZE", "bytes a second", AT(bandwidth), .type = FIELD_SIZE, .fallback = "0",
+	{"bw", "SIZE", "bytes a second", AT(limits.bandwidth), .type = FIELD_SIZE, .fallback = "0",
 		.commands = DISK},
-	{"bw-burst", "SIZE", "bytes at once after a rest", AT(bandwidth_burst), .type = FIELD_SIZE,
-		.fallback = "0", .commands = DISK},
-	{"iops", "N", "requests a second", AT(iops), .type = FIELD_U32, .fallback = "0",
+	{"bw-burst", "SIZE", "bytes at once after a rest", AT(limits.bandwidth_burst),
+		.type = FIELD_SIZE, .fallback = "0", .commands = DISK},
+	{"iops", "N", "requests a second", AT(limits.iops), .type = FIELD_U32, .fallback = "0",
 		.commands = DISK},
-	{"iops-burst", "N", "requests at once after a rest", AT(iops_burst), .type = FIELD_U32,
-		.fallback = "0", .commands = DISK},
+	{"iops-burst", "N", "requests at once after a rest", AT(limits.iops_burst),
+		.type = FIELD_U32, .fallback = "0", .commands = DISK},
 };
 
 /* --- words -------------------------------------------------------------------------------------
@@ -99,6 +99,15 @@ bool disk_has_overlay(const struct disk_config *d)
 	return strcmp(d->overlay, "none") != 0;
 }
 
+int disk_check_limits(const struct disk_limits *l)
+{
+	if (l->bandwidth_burst && !l->bandwidth)
+		return fail(EINVAL, "bw-burst: needs bw");
+	if (l->iops_burst && !l->iops)
+		return fail(EINVAL, "iops-burst: needs iops");
+	return 0;
+}
+
 static int check(const struct disk_config *d)
 {
 	if (!d->path || !*d->path)
@@ -109,11 +118,7 @@ static int check(const struct disk_config *d)
 		return fail(EINVAL, "overlay: must be memory, a directory, or a file to be made");
 	if (d->read_only && disk_has_overlay(d))
 		return fail(EINVAL, "ro and overlay: the one leaves nothing to do for the other");
-	if (d->bandwidth_burst && !d->bandwidth)
-		return fail(EINVAL, "bw-burst: needs bw");
-	if (d->iops_burst && !d->iops)
-		return fail(EINVAL, "iops-burst: needs iops");
-	return 0;
+	return disk_check_limits(&d->limits);
 }
 
 /* `text` is cut up. */
@@ -312,18 +317,26 @@ static int add_overlay(struct blk **b, const struct disk_config *d, int fd, stru
 	return rc;
 }
 
-static int add_limit(struct blk **b, const struct disk_config *d, struct loop *loop)
+static struct limit_config limit_config(const struct disk_limits *l)
 {
-	const struct limit_config limits = {
-		.bytes = {d->bandwidth, d->bandwidth_burst},
-		.requests = {d->iops, d->iops_burst},
+	return (struct limit_config){
+		.bytes = {l->bandwidth, l->bandwidth_burst},
+		.requests = {l->iops, l->iops_burst},
 	};
-
-	return d->bandwidth || d->iops ? limit_create(b, loop, *b, &limits) : 0;
 }
 
-int disk_create(struct blk **out, const struct disk_config *d, const struct disk_files *files,
-	struct blk_engine *e, struct loop *loop)
+/* Always there, as limits may come later: without any it costs a request 10 ns. */
+static int add_limit(struct disk *disk, struct blk **b, struct loop *loop)
+{
+	const struct limit_config limits = limit_config(&disk->limits);
+	int rc = limit_create(b, loop, *b, &limits);
+
+	disk->limit = *b;
+	return rc;
+}
+
+int disk_create(struct disk *out, const struct disk_config *d, const struct disk_files *files,
+	const struct disk_host *host)
 {
 	const struct raw_config raw = {.name = d->path,
 		.fd = files->image,
@@ -331,21 +344,29 @@ int disk_create(struct blk **out, const struct disk_config *d, const struct disk
 		.read_only = only_reads(d),
 		.cache = (enum raw_cache)d->cache};
 	struct blk *b = NULL;
-	int rc = raw_create(&b, e, &raw);
+	int rc = raw_create(&b, host->engine, &raw);
 
 	if (rc) {
 		disk_close(files);
 		return rc;
 	}
+	*out = (struct disk){.cfg = d, .limits = d->limits};
 	if (disk_has_overlay(d))
-		rc = add_overlay(&b, d, files->overlay, e);
+		rc = add_overlay(&b, d, files->overlay, host->engine);
 	else if (d->format == DISK_PROBED && !d->read_only)
 		rc = guard_create(&b, b);
 	if (!rc)
-		rc = add_limit(&b, d, loop);
+		rc = add_limit(out, &b, host->loop);
 	if (rc)
 		blk_destroy(b);
-	else
-		*out = b;
+	out->blk = b;
 	return rc;
+}
+
+void disk_set_limits(struct disk *disk, const struct disk_limits *limits)
+{
+	const struct limit_config c = limit_config(limits);
+
+	disk->limits = *limits;
+	limit_set(disk->limit, &c);
 }

@@ -11,8 +11,14 @@
 struct blk;
 struct blk_engine;
 struct loop;
+struct virtio_device;
 
 enum disk_format { DISK_PROBED, DISK_RAW };
+
+struct disk_limits {
+	uint64_t bandwidth, bandwidth_burst; /* bytes a second; 0: no limit */
+	uint32_t iops, iops_burst;           /* requests a second; 0: no limit */
+};
 
 /* The keys of --disk. */
 struct disk_config {
@@ -23,8 +29,7 @@ struct disk_config {
 	bool read_only;
 	char *id, *serial;
 	uint32_t queues;
-	uint64_t bandwidth, bandwidth_burst; /* bytes a second; 0: no limit */
-	uint32_t iops, iops_burst;           /* requests a second; 0: no limit */
+	struct disk_limits limits;
 
 	struct fields fields;
 };
@@ -40,6 +45,9 @@ bool disk_has_overlay(const struct disk_config *d);
  */
 int disk_parse(struct disk_config *out, const char *text);
 void disk_config_finish(struct disk_config *d);
+
+/* -EINVAL where one of them makes no sense without another. */
+int disk_check_limits(const struct disk_limits *l);
 
 /* One line a key, as --help shows it. */
 void disk_print_help(FILE *out);
@@ -58,11 +66,29 @@ struct disk_files {
 int disk_open(const struct disk_config *d, struct disk_files *out);
 void disk_close(const struct disk_files *files);
 
+/* What a disk is made on; borrowed. */
+struct disk_host {
+	struct blk_engine *engine;
+	struct loop *loop; /* the engine's */
+};
+
+/* A disk that a machine has. */
+struct disk {
+	const struct disk_config *cfg; /* borrowed */
+	struct blk *blk;               /* all of it; the device's */
+	struct blk *limit;             /* a layer of it */
+	struct disk_limits limits;     /* as they are now */
+	struct virtio_device *dev;     /* set by who makes one of `blk` */
+};
+
 /*
- * The disk of an open file, with the layers that `d` asks for. `files` are taken; `d` is borrowed
- * for as long as the disk is there. 0 or -errno.
+ * Makes out->blk of an open file, with the layers that `d` asks for. `files` are taken; `d` is
+ * borrowed for as long as the disk is there. 0 or -errno.
  */
-int disk_create(struct blk **out, const struct disk_config *d, const struct disk_files *files,
-	struct blk_engine *e, struct loop *loop);
+int disk_create(struct disk *out, const struct disk_config *d, const struct disk_files *files,
+	const struct disk_host *host);
+
+/* Other limits from now on, which disk_check_limits has passed. On the disk's loop. */
+void disk_set_limits(struct disk *disk, const struct disk_limits *limits);
 
 #endif

@@ -124,6 +124,10 @@ void machine_end(struct machine *m, enum machine_end why);
  */
 int machine_resize_disk(struct machine *m, const char *id, uint64_t *size);
 
+/* The limits of a disk as they are, and others from now on. 0 or -errno. */
+int machine_disk_limits(struct machine *m, const char *id, struct disk_limits *limits);
+int machine_limit_disk(struct machine *m, const char *id, const struct disk_limits *limits);
+
 enum machine_state machine_state(const struct machine *m);
 enum machine_end machine_end_reason(const struct machine *m);
 const char *machine_end_text(const struct machine *m); /* more words, or "" */

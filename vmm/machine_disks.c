@@ -53,3 +53,35 @@ int machine_resize_disk(struct machine *m, const char *id, uint64_t *size)
 	*size = r.size;
 	return 0;
 }
+
+int machine_disk_limits(struct machine *m, const char *id, struct disk_limits *limits)
+{
+	const struct disk *disk = find(m, id);
+
+	if (!disk)
+		return -ENOENT;
+	*limits = disk->limits;
+	return 0;
+}
+
+struct limit {
+	struct disk *disk;
+	const struct disk_limits *limits;
+};
+
+static void limit(void *arg)
+{
+	struct limit *l = arg;
+
+	disk_set_limits(l->disk, l->limits);
+}
+
+int machine_limit_disk(struct machine *m, const char *id, const struct disk_limits *limits)
+{
+	struct limit l = {.disk = find(m, id), .limits = limits};
+	int rc = l.disk ? disk_check_limits(limits) : -ENOENT;
+
+	if (!rc)
+		loop_call(m->devices.io, limit, &l);
+	return rc;
+}

@@ -62,7 +62,25 @@ int machine_resize_disk(struct machine *m, const char *id, uint64_t *size)
 {
 	*size = MIB(8);
 	m->calls++;
-	return strcmp(id, "data") ? fail(ENOENT, "disk %s: none of that name", id) : m->rc;
+	return strcmp(id, "data") ? fail(ENOENT, "it has no disk %s", id) : m->rc;
+}
+
+static int check_id(const char *id)
+{
+	return strcmp(id, "data") ? fail(ENOENT, "it has no disk %s", id) : 0;
+}
+
+int machine_disk_limits(struct machine *m, const char *id, struct disk_limits *limits)
+{
+	*limits = m->limits;
+	return check_id(id);
+}
+
+int machine_limit_disk(struct machine *m, const char *id, const struct disk_limits *limits)
+{
+	m->limits = *limits;
+	m->calls++;
+	return m->rc < 0 ? fail(-m->rc, "the fake refuses") : check_id(id);
 }
 
 void machine_end(struct machine *m, enum machine_end why)

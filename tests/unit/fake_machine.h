@@ -9,7 +9,8 @@ struct machine {
 	enum machine_state state;
 	enum machine_end end;
 	int rc;         /* what pause, resume, reset and power_button return when negative */
-	unsigned calls; /* of those */
+	unsigned calls; /* of those, and of what changes a disk */
+	struct disk_limits limits; /* of its disk, "data" */
 };
 
 #endif

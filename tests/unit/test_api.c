@@ -128,7 +128,7 @@ static void every_state(void **state)
 {
 	static const char *const permitted[][2] = {{"status", "crpe"}, {"stats", "crpe"},
 		{"pause", "r"}, {"resume", "p"}, {"reset", "rp"}, {"power-button", "r"},
-		{"kill", "crp"}, {"resize-disk", "rp"}};
+		{"kill", "crp"}, {"resize-disk", "rp"}, {"limit-disk", "rp"}};
 	struct fixture *x = *state;
 	json_t *args = json_pack("{s:s}", "id", "data");
 	unsigned n;
@@ -204,7 +204,7 @@ static void arguments(void **state)
 		{",\"args\":{\"id\":null}", "id: must be a string, a number or a boolean"},
 		{",\"args\":{\"id\":[\"a\"]}", "id: must be a string, a number or a boolean"},
 		{",\"args\":{\"id\":\"a\",\"x\":1}", "unknown field \\\"x\\\""},
-		{",\"args\":{\"id\":\"a\"}", "disk a: none of that name"},
+		{",\"args\":{\"id\":\"a\"}", "it has no disk a"},
 	};
 	struct fixture *x = *state;
 	int fd = dial(x);
@@ -223,6 +223,41 @@ static void arguments(void **state)
 		"{\"ok\":true,\"result\":{},\"id\":1}");
 	assert_string_equal(ask(fd, "{\"verb\":\"resize-disk\",\"args\":{\"id\":\"data\"}}\n"),
 		"{\"ok\":true,\"result\":{\"size\":8388608}}");
+	close(fd);
+}
+
+static const char *limit(int fd, const char *keys)
+{
+	char request[192];
+
+	snprintf(request, sizeof(request),
+		"{\"verb\":\"limit-disk\",\"args\":{\"id\":\"data\"%s%s}}\n", *keys ? "," : "",
+		keys);
+	return ask(fd, request);
+}
+
+#define LIMITS(bw, bw_burst, iops, iops_burst)                                                     \
+	"{\"ok\":true,\"result\":{\"bw\":" bw ",\"bw-burst\":" bw_burst ",\"iops\":" iops          \
+	",\"iops-burst\":" iops_burst "}}"
+
+static void limits(void **state)
+{
+	struct fixture *x = *state;
+	int fd = dial(x);
+
+	assert_string_equal(limit(fd, ""), LIMITS("0", "0", "0", "0"));
+	assert_string_equal(limit(fd, "\"bw\":\"8K\",\"bw-burst\":\"1M\""),
+		LIMITS("8192", "1048576", "0", "0"));
+	assert_string_equal(limit(fd, "\"iops\":100"), LIMITS("8192", "1048576", "100", "0"));
+	assert_string_equal(
+		limit(fd, "\"iops-burst\":7,\"bw\":\"9B\""), LIMITS("9", "1048576", "100", "7"));
+	assert_string_equal(limit(fd, "\"bw\":0"), LIMITS("0", "0", "100", "7"));
+	assert_string_equal(limit(fd, "\"iops\":0"), LIMITS("0", "0", "0", "0"));
+	assert_string_equal(limit(fd, "\"iops\":-1"),
+		"{\"ok\":false,\"error\":\"limit-disk: iops -1: must be a number\"}");
+	x->machine.rc = -EINVAL;
+	assert_string_equal(
+		limit(fd, ""), "{\"ok\":false,\"error\":\"limit-disk: the fake refuses\"}");
 	close(fd);
 }
 
@@ -466,7 +501,7 @@ static void client_sends_all(void **state)
 	json_object_set_new(args, "id", json_string(text));
 	q.fd_count = 0;
 	assert_int_equal(api_client_ask(fd, &q, NSEC_PER_SEC * 5, NULL), -EPROTO);
-	assert_memory_equal(last_error(), "disk xxxx", 9);
+	assert_memory_equal(last_error(), "it has no disk xxxx", 19);
 	free(text);
 	json_decref(args);
 	close(fd);
@@ -583,6 +618,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(status, setup, teardown),
 		cmocka_unit_test_setup_teardown(garbage, setup, teardown),
 		cmocka_unit_test_setup_teardown(arguments, setup, teardown),
+		cmocka_unit_test_setup_teardown(limits, setup, teardown),
 		cmocka_unit_test_setup_teardown(descriptors_not_wanted, setup, teardown),
 		cmocka_unit_test_setup_teardown(too_many_descriptors, setup, teardown),
 		cmocka_unit_test_setup_teardown(descriptors_of_neighbours, setup, teardown),
