@@ -174,6 +174,9 @@ extern uint64_t boot_pvh_info, boot_linux_params; /* 0 where it was not entered 
 const char *cmdline(void);
 bool told(const char *word); /* is it a word of the command line? */
 
+/* The number in the word that begins with `key`, as "seed="; `otherwise` where there is none. */
+uint64_t told_number(const char *key, uint64_t otherwise);
+
 /* ---- Memory: `align` is a power of two; zeroed; never given back. ---- */
 
 void *alloc(size_t len, size_t align);

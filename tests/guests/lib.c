@@ -136,22 +136,47 @@ const char *cmdline(void)
 	return (const char *)at;
 }
 
+static size_t word_length(const char *s)
+{
+	size_t n = 0;
+
+	while (s[n] && s[n] != ' ')
+		n++;
+	return n;
+}
+
+static const char *next_word(const char *s)
+{
+	s += word_length(s);
+	while (*s == ' ')
+		s++;
+	return s;
+}
+
 bool told(const char *word)
 {
 	size_t n = strlen(word);
 
-	for (const char *s = cmdline(); *s;) {
-		size_t len = 0;
-
-		while (s[len] && s[len] != ' ')
-			len++;
-		if (len == n && !memcmp(s, word, n))
+	for (const char *s = cmdline(); *s; s = next_word(s))
+		if (word_length(s) == n && !memcmp(s, word, n))
 			return true;
-		s += len;
-		while (*s == ' ')
-			s++;
-	}
 	return false;
+}
+
+uint64_t told_number(const char *key, uint64_t otherwise)
+{
+	size_t n = strlen(key);
+
+	for (const char *s = cmdline(); *s; s = next_word(s)) {
+		uint64_t v = 0;
+
+		if (word_length(s) <= n || memcmp(s, key, n))
+			continue;
+		for (s += n; *s >= '0' && *s <= '9'; s++)
+			v = v * 10 + (uint64_t)(*s - '0');
+		return v;
+	}
+	return otherwise;
 }
 
 /* ---- Memory ---- */

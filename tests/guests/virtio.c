@@ -65,6 +65,22 @@ void virtio_reset(const struct virtio *v)
 	CHECK_EQUAL(virtio_get(v, VIRTIO_MMIO_INTERRUPT_STATUS), 0);
 }
 
+uint64_t virtio_offered(const struct virtio *v)
+{
+	uint64_t all = 0;
+
+	for (unsigned word = 0; word < 2; word++) {
+		virtio_set(v, VIRTIO_MMIO_DEVICE_FEATURES_SEL, word);
+		all |= (uint64_t)virtio_get(v, VIRTIO_MMIO_DEVICE_FEATURES) << (32 * word);
+	}
+	return all;
+}
+
+uint64_t virtio_config(const struct virtio *v)
+{
+	return v->pci ? v->config : v->base + VIRTIO_MMIO_CONFIG;
+}
+
 void virtio_start(const struct virtio *v, uint64_t features)
 {
 	uint32_t status = STATUS_LIVE & ~VIRTIO_CONFIG_S_DRIVER_OK;

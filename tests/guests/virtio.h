@@ -48,6 +48,10 @@ void virtio_find(struct virtio *v, unsigned id);
 uint32_t virtio_get(const struct virtio *v, unsigned reg);
 void virtio_set(const struct virtio *v, unsigned reg, uint32_t value);
 
+/* All features that it offers, and where its configuration begins. */
+uint64_t virtio_offered(const struct virtio *v);
+uint64_t virtio_config(const struct virtio *v);
+
 /* Its interrupts arrive as this vector, from the next virtio_start on. */
 void virtio_route(struct virtio *v, unsigned vector);
 
