@@ -2,7 +2,7 @@
 # shellcheck shell=bash disable=SC2154
 # Disks under bare-metal guests: what is written is read, whatever happens in between.
 #
-# KVICK_TEST_LONG=1 does ten times as much.
+# KVICK_TEST_LONG=1 does ten times as much; KVICK_SEED repeats what a line "seed=N" has told.
 
 # image SIZE: a new one.
 image() {
@@ -38,4 +38,32 @@ test_disk_ring_wrap() {
 	image 1M
 	succeeds disk-ring-wrap --disk path=disk
 	succeeds disk-ring-wrap --disk path=disk --transport pci
+}
+
+# --- at random -----------------------------------------------------------------------------------
+
+# at_random REQUESTS TRANSPORT QUEUES KEYS [WORD]: and what the guest has at the end is what the host has.
+at_random() {
+	local seed=${KVICK_SEED:-$((RANDOM << 15 | RANDOM))}
+	image 16M
+	boot disk-random --timeout 600 --transport "$2" --disk "path=disk,queues=$3,$4" \
+		--append "seed=$seed requests=$1 queues=$3 ${5:-}" </dev/null
+	status_is 0
+	says SUCCESS
+	says "crc32 $(crc32_of disk)"
+	nothing_left
+}
+
+crc32_of() {
+	python3 -c 'import sys, zlib; print(zlib.crc32(open(sys.argv[1], "rb").read()))' "$1"
+}
+
+# What a request costs the host differs by two orders of magnitude, with it their number.
+test_disk_random() {
+	local more=${KVICK_TEST_LONG:+0}
+	at_random "40000$more" mmio 1 cache=writeback
+	at_random "50000$more" pci 4 cache=writeback events
+	at_random "90000$more" mmio 4 cache=unsafe events
+	at_random "20000$more" pci 1 cache=none
+	at_random "1000$more" mmio 4 cache=writethrough events
 }
