@@ -67,3 +67,17 @@ test_disk_random() {
 	at_random "20000$more" pci 1 cache=none
 	at_random "1000$more" mmio 4 cache=writethrough events
 }
+
+# --- killed --------------------------------------------------------------------------------------
+
+test_disk_kill() {
+	local more=${KVICK_TEST_LONG:+0}
+	image 8M
+	"$suite/disk-kill" "50$more" disk "$build/kvick" boot "${base[@]}" \
+		--kernel "$guests/disk-kill" >out 2>err || fail "$(tail -n 1 err)"
+	cat out
+	kvick ps
+	nothing_left
+	# Nobody has it any more.
+	succeeds hello --append greeting --disk path=disk
+}
