@@ -153,11 +153,15 @@ void life_init(struct life *l)
 	l->console_watch = WATCH_INIT(console_ready, l);
 	assert_int_equal(loop_add(l->loop, &l->console_watch, l->console[0], EPOLLIN), 0);
 	listen_for_guest(l);
+	if (l->disk_keys)
+		assert_int_equal(disk_parse(&l->disk, l->disk_keys), 0);
 }
 
 void life_finish(struct life *l)
 {
 	life_destroy(l);
+	if (l->disk_keys)
+		disk_config_finish(&l->disk);
 	finish_echo(l);
 	loop_del(l->loop, &l->console_watch);
 	for (unsigned i = 0; i < 2; i++) {
@@ -191,7 +195,7 @@ static int open_or_fail(const char *path, int flags)
 
 static void create(struct life *l)
 {
-	const struct machine_config cfg = {
+	struct machine_config cfg = {
 		.name = "test",
 		.memory = LIFE_MEMORY,
 		.cpus = l->cpus,
@@ -207,12 +211,16 @@ static void create(struct life *l)
 		.vsock_dir = open_or_fail(l->dir, O_PATH | O_DIRECTORY),
 		.vsock_listen = -1,
 		.rng = true,
+		.disks = &l->disk,
+		.disk_count = l->disk_keys != NULL,
 		.transport = l->transport,
 		.jail = JAIL_OFF,
 		.ended = ended,
 		.arg = l,
 	};
 
+	if (l->disk_keys && disk_open(&l->disk, &cfg.disk_files[0]) < 0)
+		fail_msg("%s", last_error());
 	if (machine_create(&l->machine, l->loop, &cfg) < 0)
 		fail_msg("%s", last_error());
 }

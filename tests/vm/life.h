@@ -5,18 +5,21 @@
 
 #include "base/loop.h"
 #include "base/stream.h"
+#include "vmm/disk.h"
 #include "vmm/machine.h"
 
 #define LIFE_MEMORY MIB(16)
 
-/* Zero-initialised but for the first four. */
+/* Zero-initialised but for the first five. */
 struct life {
 	const char *kernel, *cmdline;
 	uint32_t cpus;
 	enum machine_transport transport;
+	const char *disk_keys; /* as of --disk, of a file that outlasts the machines; NULL: none */
 
 	struct loop *loop;
 	struct machine *machine;
+	struct disk_config disk;
 	struct stream_out state; /* of the machine that was, with `ram` */
 	uint8_t *ram;
 	enum machine_end end;

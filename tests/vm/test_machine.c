@@ -120,6 +120,58 @@ static void on_pci(void **state)
 	cut_often(2, "cpus=2", TRANSPORT_PCI);
 }
 
+/* ---- Disks ---- */
+
+#define IMAGE_SIZE MIB(16)
+
+/* Whatever was under way is done, and no more than once, and the next machine goes on from there.
+ */
+static void cut_disk(const char *keys, const char *cmdline, enum machine_transport transport)
+{
+	char path[] = "/tmp/kvick-test-XXXXXX", all[128];
+	struct life l = {.kernel = guest("disk-random"),
+		.cmdline = cmdline,
+		.cpus = 1,
+		.transport = transport,
+		.disk_keys = all};
+	int fd = mkstemp(path);
+
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, IMAGE_SIZE), 0);
+	snprintf(all, sizeof(all), "path=%s,%s", path, keys);
+	life_init(&l);
+	for (unsigned i = 0; i < CUTS; i++) {
+		life_begin(&l);
+		life_run(&l, any_time(20));
+		life_check(&l);
+		life_cut(&l);
+	}
+	life_begin(&l);
+	life_send_end(&l);
+	life_await(&l, "SUCCESS", 1);
+	assert_int_equal(life_said(&l, "READY"), 1);
+	print_message("%s, %s: %u requests\n", keys, cmdline, number_after(&l, "requests "));
+	life_finish(&l);
+	close(fd);
+	unlink(path);
+}
+
+static void disk(void **state)
+{
+	cut_disk("queues=1", "seed=1 until-told", TRANSPORT_MMIO);
+}
+
+static void disk_on_pci(void **state)
+{
+	cut_disk("queues=4,cache=unsafe", "seed=2 queues=4 events until-told", TRANSPORT_PCI);
+}
+
+/* Half-done pieces of requests that the file system does not take as they are; a rate. */
+static void disk_slow(void **state)
+{
+	cut_disk("queues=4,cache=none,iops=5000", "seed=3 queues=4 until-told", TRANSPORT_MMIO);
+}
+
 /* The state of a machine that has not yet run is as good as any. */
 static void before_the_start(void **state)
 {
@@ -206,6 +258,9 @@ int main(int argc, char **argv)
 		cmocka_unit_test(one_processor),
 		cmocka_unit_test(two_processors),
 		cmocka_unit_test(on_pci),
+		cmocka_unit_test(disk),
+		cmocka_unit_test(disk_on_pci),
+		cmocka_unit_test(disk_slow),
 	};
 
 	if (argc != 2) {
