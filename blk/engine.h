@@ -34,6 +34,7 @@ enum engine_op {
 /* Embedded in the disk that uses it. */
 struct engine_file {
 	int fd;        /* borrowed */
+	uint64_t base; /* bytes: where in it the disk begins */
 	bool buffered; /* what it reads may lie in the page cache */
 	void (*done)(struct engine_file *f, struct blk_request *r, int rc); /* 0 or -errno */
 

@@ -19,7 +19,7 @@ static ssize_t move(const struct blk_request *r)
 	struct iovec part;
 	const struct iovec *iov;
 	int n = (int)engine_rest(r, &part, &iov);
-	off_t off = (off_t)(r->off + r->moved);
+	off_t off = (off_t)(r->file->base + r->off + r->moved);
 
 	if (r->step == ENGINE_READ)
 		return preadv(r->file->fd, iov, n, off);
@@ -37,7 +37,8 @@ static ssize_t perform(const struct blk_request *r)
 		return fdatasync(fd);
 	if (r->step < ENGINE_SYNC_DATA)
 		return move(r);
-	return fallocate(fd, engine_fallocate_mode(r), (off_t)r->off, (off_t)r->len);
+	return fallocate(
+		fd, engine_fallocate_mode(r), (off_t)(r->file->base + r->off), (off_t)r->len);
 }
 
 static int sync_run(struct blk_engine *e, bool wait)

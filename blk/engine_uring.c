@@ -37,7 +37,7 @@ static struct uring *of(struct blk_engine *e)
 static void prepare_move(struct io_uring_sqe *sqe, const struct blk_request *r)
 {
 	bool reads = r->step == ENGINE_READ;
-	uint64_t off = r->off + r->moved;
+	uint64_t off = r->file->base + r->off + r->moved;
 	struct iovec part;
 	const struct iovec *iov;
 	unsigned n = engine_rest(r, &part, &iov);
@@ -65,8 +65,8 @@ static void prepare(struct io_uring_sqe *sqe, struct blk_request *r)
 	else if (r->step < ENGINE_SYNC_DATA)
 		prepare_move(sqe, r);
 	else
-		io_uring_prep_fallocate(
-			sqe, f->fd, engine_fallocate_mode(r), (off_t)r->off, (off_t)r->len);
+		io_uring_prep_fallocate(sqe, f->fd, engine_fallocate_mode(r),
+			(off_t)(f->base + r->off), (off_t)r->len);
 	if (f->slot >= 0) {
 		sqe->fd = f->slot;
 		sqe->flags |= IOSQE_FIXED_FILE;
@@ -149,7 +149,8 @@ static void read_cached(struct uring *u)
 		return;
 	n = engine_rest(r, &part, &iov);
 	/* By its number, as musl has no name for it yet. The 0 is the offset's upper half. */
-	got = syscall(SYS_preadv2, r->file->fd, iov, n, r->off + r->moved, 0, RWF_NOWAIT);
+	got = syscall(
+		SYS_preadv2, r->file->fd, iov, n, r->file->base + r->off + r->moved, 0, RWF_NOWAIT);
 	if (got < 0 && errno != EAGAIN && errno != EINTR)
 		r->file->buffered = false;
 	if (got <= 0)

@@ -31,11 +31,16 @@ static void finish(struct raw *w, struct blk_request *r, int rc)
 	raw_slow_next(w);
 }
 
-/* Whole blocks of the range; there is no asynchronous way that old kernels have. */
+/*
+ * Whole blocks of the range. There is no asynchronous way that old kernels have: fallocate has a
+ * device zero the range or fail, where many that can discard cannot promise zeroes; the mode that
+ * would be a discard, FALLOC_FL_NO_HIDE_STALE, is closed to programs.
+ */
 static void discard_device(struct raw *w, struct blk_request *r)
 {
 	uint64_t block = w->blk.physical_block;
-	uint64_t start = align_up(r->off, block), end = align_down(r->off + r->len, block);
+	uint64_t off = w->file.base + r->off;
+	uint64_t start = align_up(off, block), end = align_down(off + r->len, block);
 	uint64_t range[2] = {start, end - start};
 	int rc = 0;
 
@@ -153,6 +158,8 @@ int raw_create(struct blk **out, struct blk_engine *e, const struct raw_config *
 
 	if (!rc) {
 		w->file.fd = c->fd;
+		w->file.base = c->off;
+		w->len = c->len;
 		w->file.done = raw_done;
 		rc = raw_open(w, c);
 	}

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// A disk that is a regular file or a block device, byte for byte.
+// A disk that is a regular file or a block device, byte for byte, or a part of one.
 #ifndef BLK_RAW_H
 #define BLK_RAW_H
 
@@ -23,10 +23,12 @@ struct raw_config {
 	int lock_fd;      /* of lock_image; taken on success; 0: none */
 	bool read_only;
 	enum raw_cache cache;
+	uint64_t off, len; /* bytes: the part of the file that is the disk; len 0: to its end */
 };
 
 /*
- * 0 or -errno. Refused: what is neither file nor device, what is empty, what is not whole sectors.
+ * 0 or -errno. Refused: what is neither file nor device, what is empty, what is not whole sectors,
+ * a part that is not within the file.
  * RAW_NONE sets O_DIRECT on the open file, and is -EINVAL where the file system has none. Requests
  * whose memory or range is not aligned as that needs are done one at a time through a buffer.
  */

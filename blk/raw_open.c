@@ -61,9 +61,16 @@ int64_t raw_measure(const struct raw *w)
 		return fail(EINVAL, "disk %s: is empty", w->blk.name);
 	if (size > INT64_MAX)
 		return fail(EFBIG, "disk %s: is too large", w->blk.name);
-	if (size % MAX(w->align, BLK_SECTOR))
-		return fail(EINVAL, "disk %s: its %llu bytes are not whole blocks of %u",
-			w->blk.name, (unsigned long long)size, MAX(w->align, BLK_SECTOR));
+	if (!range_ok(w->file.base, w->len, size))
+		return fail(EINVAL, "disk %s: its %llu bytes end before the partition does",
+			w->blk.name, (unsigned long long)size);
+	if (w->len)
+		size = w->len;
+	if ((w->file.base | size) % MAX(w->align, BLK_SECTOR))
+		return fail(EINVAL,
+			"disk %s: %llu bytes from byte %llu on are not whole blocks of %u",
+			w->blk.name, (unsigned long long)size, (unsigned long long)w->file.base,
+			MAX(w->align, BLK_SECTOR));
 	return (int64_t)size;
 }
 

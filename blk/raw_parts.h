@@ -28,6 +28,7 @@ struct raw {
 	struct engine_file file;
 	int lock_fd; /* 0: none */
 	enum raw_cache cache;
+	uint64_t len; /* of a part of the file, which begins at file.base; 0: to its end */
 	bool device;
 	bool no_punch, no_zero; /* the host cannot: zeroes are written instead */
 	uint32_t align;         /* bytes: of ranges and memory; 1: none is needed */

@@ -61,7 +61,7 @@ static int compose(struct vm *vm)
 	struct cmdline_config c = {
 		.serial = vm->cfg.console_kind != CONSOLE_OFF,
 		.init = vm->cfg.fields.command == CONFIG_RUN,
-		.root_disk = vm->cfg.root_disk,
+		.root_device = vm->cfg.root_device,
 		.pci = vm->cfg.transport == TRANSPORT_PCI,
 		.append = vm->cfg.append,
 	};

@@ -84,22 +84,21 @@ static int root_initramfs(struct boot *b)
 	return 0;
 }
 
-#define DISK "/dev/vda"
 #define NEW_ROOT "/.kvick/root"
 
 /* Read-write, else read-only. 0 or -errno. */
-static int mount_disk(const char *type)
+static int mount_disk(const char *device, const char *type)
 {
-	if (!mount(DISK, NEW_ROOT, type, 0, NULL))
+	if (!mount(device, NEW_ROOT, type, 0, NULL))
 		return 0;
 	if (errno == EACCES || errno == EROFS)
-		return mount(DISK, NEW_ROOT, type, MS_RDONLY, NULL) ? -errno : 0;
+		return mount(device, NEW_ROOT, type, MS_RDONLY, NULL) ? -errno : 0;
 	return -errno;
 }
 
 /* Tries what file systems the kernel has, as it does itself for a root: each says whether it is one
  * of its own. */
-static int mount_any(void)
+static int mount_any(const char *device)
 {
 	char line[64];
 	FILE *f = fopen("/proc/filesystems", "re");
@@ -110,7 +109,7 @@ static int mount_any(void)
 	while (rc && fgets(line, sizeof(line), f)) {
 		line[strcspn(line, "\n")] = 0;
 		if (line[0] == '\t')
-			rc = mount_disk(line + 1);
+			rc = mount_disk(device, line + 1);
 	}
 	fclose(f);
 	return rc;
@@ -133,28 +132,19 @@ static int switch_root(struct boot *b)
 	return 0;
 }
 
-/* The first disk, whole, whatever file system it has. */
+/* A disk or a partition, whatever file system it has. */
 static int root_disk(struct boot *b)
 {
 	int rc;
 
 	mkdir(NEW_ROOT, 0755);
-	rc = mount_any();
+	rc = mount_any(b->root);
 	return rc ? rc : switch_root(b);
 }
 
-static const struct {
-	const char *name;
-	int (*mount)(struct boot *b);
-} root_kinds[] = {
-	{"initramfs", root_initramfs},
-	{"disk", root_disk},
-};
-
 int boot_mount_root(struct boot *b)
 {
-	for (size_t i = 0; i < COUNT(root_kinds); i++)
-		if (!strcmp(root_kinds[i].name, b->root))
-			return root_kinds[i].mount(b);
-	return -EINVAL;
+	if (!strncmp(b->root, "/dev/", 5))
+		return root_disk(b);
+	return strcmp(b->root, "initramfs") ? -EINVAL : root_initramfs(b);
 }

@@ -12,8 +12,7 @@ enum {
 	WITHOUT_SERIAL = 4,
 	WITH_INIT = 8,
 	WITHOUT_PCI = 16,
-	WITH_PCI = 32,
-	WITH_ROOT_DISK = 64
+	WITH_PCI = 32
 };
 
 static const struct {
@@ -44,14 +43,12 @@ static const struct {
 	 */
 	{ALWAYS, "swiotlb=noforce"},
 	{WITH_INIT, "rdinit=" CMDLINE_INIT},
-	{WITH_ROOT_DISK, "kvick.root=disk"},
 };
 
 char *cmdline_compose(const struct cmdline_config *c)
 {
 	unsigned when = ALWAYS | (c->serial ? WITH_SERIAL : WITHOUT_SERIAL) |
-			(c->init ? WITH_INIT : 0u) | (c->root_disk ? WITH_ROOT_DISK : 0u) |
-			(c->pci ? WITH_PCI : WITHOUT_PCI);
+			(c->init ? WITH_INIT : 0u) | (c->pci ? WITH_PCI : WITHOUT_PCI);
 	char *text = NULL;
 	size_t len;
 	FILE *out = open_memstream(&text, &len);
@@ -62,6 +59,8 @@ char *cmdline_compose(const struct cmdline_config *c)
 		if (words[i].when & when)
 			fprintf(out, "%s%s", ftell(out) ? " " : "", words[i].word);
 	}
+	if (c->root_device && *c->root_device)
+		fprintf(out, " %sroot=%s", c->init ? "kvick." : "", c->root_device);
 	if (c->append && *c->append)
 		fprintf(out, " %s", c->append);
 	if (fclose(out)) {

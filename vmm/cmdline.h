@@ -8,11 +8,11 @@
 #define CMDLINE_INIT "/.kvick/init" /* where the guest's init is in the initramfs of run */
 
 struct cmdline_config {
-	bool serial;        /* there is a COM1 for messages */
-	bool init;          /* our init is process 1 */
-	bool root_disk;     /* and is to make the first disk its root */
-	bool pci;           /* there is a PCI bus */
-	const char *append; /* the user's words; NULL: none */
+	bool serial;             /* there is a COM1 for messages */
+	bool init;               /* our init is process 1 */
+	bool pci;                /* there is a PCI bus */
+	const char *root_device; /* what the guest is to make its root; NULL or "": nothing said */
+	const char *append;      /* the user's words; NULL: none */
 };
 
 /* The line, malloc'd; NULL when out of memory. Later words win in Linux, so the user's come last.

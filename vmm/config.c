@@ -305,6 +305,36 @@ static int check_root(struct config *c)
 	return rc ? fail_context(rc, "--rootfs") : 0;
 }
 
+_Static_assert(MACHINE_DISKS_MAX <= 26, "a letter each");
+
+static void name_root(struct config *c, unsigned index)
+{
+	const struct disk_config *d = &c->disks[index];
+	int n = snprintf(c->root_device, sizeof(c->root_device), "/dev/vd%c", 'a' + index);
+
+	if (d->root)
+		snprintf(c->root_device + n, sizeof(c->root_device) - (size_t)n, "%u", d->root);
+}
+
+/* Of run it is what --rootfs names; of boot, what a disk's root= says. */
+static int find_root(struct config *c)
+{
+	bool run = c->fields.command & RUN;
+
+	if (c->root_disk)
+		name_root(c, 0);
+	for (unsigned i = c->root_disk; i < c->disk_count; i++) {
+		if (!disk_is_root(&c->disks[i]))
+			continue;
+		if (run)
+			return fail(EINVAL, "--disk: root: is a key of --rootfs");
+		if (*c->root_device)
+			return fail(EINVAL, "--disk: root: is given for two disks");
+		name_root(c, i);
+	}
+	return 0;
+}
+
 static int check_disks(struct config *c)
 {
 	int rc;
@@ -320,7 +350,7 @@ static int check_disks(struct config *c)
 		if (rc)
 			fail_context(rc, "--disk");
 	}
-	return rc;
+	return rc ? rc : find_root(c);
 }
 
 int config_check(struct config *c)

@@ -46,6 +46,7 @@ struct config {
 	const char *console_path;  /* CONSOLE_FILE; within `console` */
 	bool memory_given;         /* else run may take more when the root needs it */
 	bool root_disk;            /* run: the first disk is what --rootfs names */
+	char root_device[24];      /* the guest's name of its root; "": in memory, or unknown */
 	struct disk_config *disks; /* disk_count of them */
 	unsigned disk_count;
 

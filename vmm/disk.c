@@ -9,6 +9,7 @@
 #include "blk/lock.h"
 #include "blk/memory.h"
 #include "blk/overlay.h"
+#include "blk/partition.h"
 #include "blk/probe.h"
 #include "blk/raw.h"
 #include "virtio/blk.h"
@@ -39,6 +40,16 @@ static const struct field keys[] = {
 		"none goes past the host's page cache; writethrough makes each write durable, "
 		"unsafe none",
 		AT(cache), .type = FIELD_ENUM, .names = raw_cache_names, .fallback = "writeback",
+		.commands = DISK},
+	{"partition", "N",
+		"only this partition of the image is the guest's disk, as its table on the host "
+		"has it; 0: all of it is",
+		AT(partition), .type = FIELD_U32, .fallback = "0", .max = PARTITION_MAX,
+		.commands = DISK},
+	{"root", "N",
+		"the guest's root is this partition of the disk, or with 0 the disk itself; for "
+		"--rootfs, and for boot, which tells the kernel",
+		AT(root), .type = FIELD_U32, .fallback = "0", .max = PARTITION_MAX,
 		.commands = DISK},
 	{"queues", "N", "virtqueues", AT(queues), .type = FIELD_U32, .fallback = "1", .min = 1,
 		.max = VIRTIO_BLK_QUEUES_MAX, .commands = DISK},
@@ -118,6 +129,8 @@ static int check(const struct disk_config *d)
 		return fail(EINVAL, "overlay: must be memory, a directory, or a file to be made");
 	if (d->read_only && disk_has_overlay(d))
 		return fail(EINVAL, "ro and overlay: the one leaves nothing to do for the other");
+	if (d->root && d->partition)
+		return fail(EINVAL, "root and partition: a partition has none of its own");
 	return disk_check_limits(&d->limits);
 }
 
@@ -158,6 +171,11 @@ void disk_config_finish(struct disk_config *d)
 	fields_finish(&d->fields);
 }
 
+bool disk_is_root(const struct disk_config *d)
+{
+	return field_given(&d->fields, "root");
+}
+
 void disk_print_help(FILE *out)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(keys); i++) {
@@ -195,6 +213,26 @@ static int look_at_format(const struct disk_config *d, int fd)
 		"disk %s: it is a %s image, and only raw ones can be used; format=raw takes it as "
 		"it is",
 		d->path, format);
+}
+
+/* What is looked up is there, whether it is for us or for the guest to use. */
+static int look_at_partitions(const struct disk_config *d, struct disk_files *f)
+{
+	unsigned number = d->root ? d->root : d->partition;
+	off_t size = lseek(f->image, 0, SEEK_END);
+	struct partition p;
+	int rc;
+
+	if (!number)
+		return 0;
+	if (size < 0)
+		return failno(errno, "disk %s", d->path);
+	rc = partition_find(&p, f->image, d->path, (uint64_t)size, number);
+	if (!rc && d->partition) {
+		f->off = p.off;
+		f->len = p.len;
+	}
+	return rc;
 }
 
 #define OVERLAY_FLAGS (O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW)
@@ -247,34 +285,45 @@ static int open_overlay(const struct disk_config *d, int image)
 	return steal_fd(&fd);
 }
 
+/* Locks the image, once it is known that it is one, and opens what belongs to it. */
+static int look_at(const struct disk_config *d, struct disk_files *f)
+{
+	int rc = look_at_format(d, f->image);
+
+	rc = rc ? rc : look_at_partitions(d, f);
+	if (rc)
+		return rc;
+	f->lock = lock_image(f->image, only_reads(d), d->path);
+	if (f->lock < 0)
+		return f->lock;
+	f->overlay = open_overlay(d, f->image);
+	if (f->overlay < 0)
+		lock_release(f->lock);
+	return MIN(f->overlay, 0);
+}
+
 int disk_open(const struct disk_config *d, struct disk_files *out)
 {
 	int flags = (only_reads(d) ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
 	CLEANUP_FD int fd = -1;
+	struct disk_files f = {0};
 	struct stat st;
-	int rc, lock = 0, overlay;
+	int rc;
 
 	/* A device that someone has mounted or opened so is left alone. */
 	if (stat(d->path, &st) == 0 && S_ISBLK(st.st_mode) && !only_reads(d))
 		flags |= O_EXCL;
-	fd = open(d->path, flags);
+	f.image = fd = open(d->path, flags);
 	if (fd < 0)
 		return failno(errno, "disk %s", d->path);
 	rc = fstat(fd, &st) < 0 ? failno(errno, "disk %s", d->path) : 0;
 	/* What is neither is refused in plain words when the disk is made of it. */
-	if (!rc && (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode))) {
-		rc = look_at_format(d, fd);
-		if (!rc)
-			lock = lock_image(fd, only_reads(d), d->path);
-	}
-	if (rc || lock < 0)
-		return rc ? rc : lock;
-	overlay = open_overlay(d, fd);
-	if (overlay < 0) {
-		lock_release(lock);
-		return overlay;
-	}
-	*out = (struct disk_files){.image = steal_fd(&fd), .lock = lock, .overlay = overlay};
+	if (!rc && (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)))
+		rc = look_at(d, &f);
+	if (rc)
+		return rc;
+	steal_fd(&fd);
+	*out = f;
 	return 0;
 }
 
@@ -342,7 +391,9 @@ int disk_create(struct disk *out, const struct disk_config *d, const struct disk
 		.fd = files->image,
 		.lock_fd = files->lock,
 		.read_only = only_reads(d),
-		.cache = (enum raw_cache)d->cache};
+		.cache = (enum raw_cache)d->cache,
+		.off = files->off,
+		.len = files->len};
 	struct blk *b = NULL;
 	int rc = raw_create(&b, host->engine, &raw);
 

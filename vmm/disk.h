@@ -29,6 +29,8 @@ struct disk_config {
 	bool read_only;
 	char *id, *serial;
 	uint32_t queues;
+	uint32_t partition; /* that is the disk; 0: all of it is */
+	uint32_t root; /* the partition that is the guest's root; 0: the disk itself, if it is */
 	struct disk_limits limits;
 
 	struct fields fields;
@@ -49,19 +51,24 @@ void disk_config_finish(struct disk_config *d);
 /* -EINVAL where one of them makes no sense without another. */
 int disk_check_limits(const struct disk_limits *l);
 
+/* Whether root= is given: the disk or a partition of it is the guest's root. */
+bool disk_is_root(const struct disk_config *d);
+
 /* One line a key, as --help shows it. */
 void disk_print_help(FILE *out);
 
 /* What a disk is opened as. */
 struct disk_files {
 	int image;
-	int lock;    /* of lock_image; 0: none */
-	int overlay; /* a file that has no name any more; 0: none */
+	int lock;          /* of lock_image; 0: none */
+	int overlay;       /* a file that has no name any more; 0: none */
+	uint64_t off, len; /* bytes: the part of the image that is the disk; len 0: all of it */
 };
 
 /*
- * Opens the file, locks it, looks what format it is in where that is not given, and makes the file
- * of the overlay. 0, or -errno with a message that names the file: -EBUSY where another uses it.
+ * Opens the file, locks it, looks what format it is in where that is not given, and where the
+ * partitions are that are named, and makes the file of the overlay. 0, or -errno with a message
+ * that names the file: -EBUSY where another uses it.
  */
 int disk_open(const struct disk_config *d, struct disk_files *out);
 void disk_close(const struct disk_files *files);

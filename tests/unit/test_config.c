@@ -70,7 +70,7 @@ static void refused(void **state)
 {
 	static const struct {
 		enum config_command command;
-		const char *words[4];
+		const char *words[6];
 		const char *message; /* how it begins */
 	} cases[] = {
 		{CONFIG_RUN, {NULL}, "no command"},
@@ -90,6 +90,14 @@ static void refused(void **state)
 		{CONFIG_RUN, {"--workdir", "tmp", "true"}, "--workdir tmp: "},
 		{CONFIG_RUN, {"--config", "/nonexistent", "true"}, "--config /nonexistent: "},
 		{CONFIG_RUN, {"--config", "/dev/null", "true"}, "--config /dev/null: "},
+		{CONFIG_RUN, {"--disk", "path=x,root=1", "true"},
+			"--disk: root: is a key of --rootfs"},
+		{CONFIG_BOOT, {"-d", "path=x,root=1", "-d", "path=y,root=1"},
+			"--disk: root: is given"},
+		{CONFIG_BOOT, {"-d", "path=x,root=129"},
+			"--disk: path=x,root=129: root 129: must be"},
+		{CONFIG_BOOT, {"-d", "path=x,root=1,partition=1"},
+			"--disk: path=x,root=1,partition=1: root and partition: "},
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -169,6 +177,8 @@ static void kernel_line(void **state)
 {
 	struct cmdline_config run = {.init = true, .pci = true},
 			      boot = {.serial = true, .append = "a b"};
+	const struct cmdline_config on_disk = {.init = true, .root_device = "/dev/vda2"},
+				    boot_disk = {.root_device = "/dev/vdb", .append = "ro"};
 	char *line = cmdline_compose(&run);
 
 	assert_non_null(strstr(line, "rdinit=/.kvick/init"));
@@ -182,7 +192,37 @@ static void kernel_line(void **state)
 	assert_null(strstr(line, "rdinit"));
 	assert_non_null(strstr(line, " pci=off "));
 	assert_null(strstr(line, "noearly"));
+	assert_null(strstr(line, "root="));
 	free(line);
+	line = cmdline_compose(&on_disk);
+	assert_non_null(strstr(line, " kvick.root=/dev/vda2"));
+	free(line);
+	line = cmdline_compose(&boot_disk);
+	assert_string_equal(line + strlen(line) - 17, " root=/dev/vdb ro");
+	free(line);
+}
+
+/* Which disk is the root, and what it is called in the guest. */
+static void root_device(void **state)
+{
+	struct config c;
+
+	assert_int_equal(
+		PARSE(&c, CONFIG_RUN, "--rootfs", "path=x,root=12", "-d", "path=y", "true"), 0);
+	assert_string_equal(c.root_device, "/dev/vda12");
+	config_finish(&c);
+	assert_int_equal(PARSE(&c, CONFIG_RUN, "--rootfs", "path=x", "true"), 0);
+	assert_string_equal(c.root_device, "/dev/vda");
+	config_finish(&c);
+	assert_int_equal(PARSE(&c, CONFIG_BOOT, "-d", "path=x", "-d", "path=y,root=3"), 0);
+	assert_string_equal(c.root_device, "/dev/vdb3");
+	config_finish(&c);
+	assert_int_equal(PARSE(&c, CONFIG_BOOT, "-d", "path=x", "-d", "path=y,root=0"), 0);
+	assert_string_equal(c.root_device, "/dev/vdb");
+	config_finish(&c);
+	assert_int_equal(PARSE(&c, CONFIG_BOOT, "-d", "path=x"), 0);
+	assert_string_equal(c.root_device, "");
+	config_finish(&c);
 }
 
 int main(void)
@@ -196,6 +236,7 @@ int main(void)
 		cmocka_unit_test(file),
 		cmocka_unit_test(help),
 		cmocka_unit_test(kernel_line),
+		cmocka_unit_test(root_device),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -320,6 +320,26 @@ static int loop_device(int file)
 	return fd;
 }
 
+/* The same device again, as the second of two partitions. */
+static void check_part_of_device(struct fixture *f, enum raw_cache cache)
+{
+	struct raw_config c = {.name = "part",
+		.fd = dup(container_of(f->blk, struct raw, blk)->file.fd),
+		.cache = cache,
+		.off = MIB(1),
+		.len = MIB(2)};
+	static uint8_t before[MIB(1)], after[MIB(1)];
+	struct blk *part;
+
+	assert_int_equal(blk_now(f->blk, BLK_READ, 0, before, MIB(1)), 0);
+	assert_int_equal(blk_now(f->blk, BLK_WRITE_ZEROES, MIB(1), NULL, MIB(2)), 0);
+	assert_int_equal(raw_create(&part, f->engine, &c), 0);
+	blk_stress_zeroed(part, f->loop, 3000, 16);
+	assert_int_equal(blk_now(f->blk, BLK_READ, 0, after, MIB(1)), 0);
+	assert_memory_equal(before, after, MIB(1));
+	blk_destroy(part);
+}
+
 static void test_device(void **state)
 {
 	static const enum raw_cache caches[] = {RAW_WRITEBACK, RAW_NONE};
@@ -341,6 +361,7 @@ static void test_device(void **state)
 		assert_int_equal(f.blk->physical_block, 4096);
 		assert_int_equal(container_of(f.blk, struct raw, blk)->align, i % 2 ? 4096 : 1);
 		blk_stress_zeroed(f.blk, f.loop, 3000, 16);
+		check_part_of_device(&f, c.cache);
 		finish(&f);
 	}
 }
@@ -399,6 +420,36 @@ static void test_overlay(void **state)
 		assert_int_equal(st.st_blocks, 0);
 		finish(&f);
 		close(fd);
+	}
+}
+
+/* A part of a file, which begins where no block does: what lies around it stays. */
+static void test_part(void **state)
+{
+	static uint8_t around[MIB(1)], back[MIB(1)];
+	const uint64_t off = MIB(1) + BLK_SECTOR;
+
+	memset(around, 5, sizeof(around));
+	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++) {
+		struct raw_config c = {.name = "part", .off = off, .len = SIZE};
+		struct fixture f;
+
+		start(&f, kinds[i], RAW_WRITEBACK);
+		f.fd = scratch_file(off + SIZE + MIB(1));
+		assert_int_equal(pwrite(f.fd, around, MIB(1), BLK_SECTOR), MIB(1));
+		assert_int_equal(pwrite(f.fd, around, MIB(1), (off_t)(off + SIZE)), MIB(1));
+		c.fd = dup(f.fd);
+		assert_int_equal(raw_create(&f.blk, f.engine, &c), 0);
+		assert_int_equal(f.blk->size, SIZE);
+		blk_stress_zeroed(f.blk, f.loop, 30000, 32);
+		assert_int_equal(pread(f.fd, back, MIB(1), BLK_SECTOR), MIB(1));
+		assert_memory_equal(back, around, MIB(1));
+		assert_int_equal(pread(f.fd, back, MIB(1), (off_t)(off + SIZE)), MIB(1));
+		assert_memory_equal(back, around, MIB(1));
+		assert_int_equal(blk_remeasure(f.blk), 0);
+		assert_int_equal(ftruncate(f.fd, (off_t)(off + SIZE - BLK_SECTOR)), 0);
+		assert_int_equal(blk_remeasure(f.blk), -EINVAL);
+		finish(&f);
 	}
 }
 
@@ -509,6 +560,7 @@ int main(void)
 		cmocka_unit_test(test_device),
 		cmocka_unit_test(test_layers),
 		cmocka_unit_test(test_overlay),
+		cmocka_unit_test(test_part),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_many_disks),
 		cmocka_unit_test(test_without_io_uring),

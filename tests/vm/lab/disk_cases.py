@@ -3,7 +3,9 @@
 import hashlib
 import os
 import shutil
+import struct
 import subprocess
+import zlib
 
 from harness import KVICK, Console, case, check, check_says, check_status, tail
 
@@ -71,6 +73,82 @@ def root_boot(lab):
                   "root=/dev/vda rw init=/bin/cat -- /etc/debian_version"]) as console:
         console.expect(r"^12\.\d+\r?\n")
         console.ends(11)
+
+
+START = 2048
+
+
+def mbr(*partitions):
+    """A first sector; of each partition its type, first sector and length."""
+    table = b"".join(struct.pack("<BxxxBxxxII", 0, *p) for p in partitions)
+    return bytes(446) + table.ljust(64, b"\0") + b"\x55\xaa"
+
+
+def gpt(sectors, first, last):
+    """The first 34 sectors: a header, and entries of which the third is used."""
+    entry = bytes.fromhex("af3dc60f838472478e793d69d8477de4") + b"\x01" * 16 + \
+        struct.pack("<QQQ", first, last, 0)
+    entries = (bytes(2 * 128) + entry).ljust(128 * 128, b"\0")
+    fields = struct.pack("<QQQQ16sQIII", 1, sectors - 1, 34, sectors - 34, b"\x02" * 16, 2, 128,
+                         128, zlib.crc32(entries))
+    head = b"EFI PART" + struct.pack("<II", 0x10000, 92)
+    crc = zlib.crc32(head + bytes(8) + fields)
+    header = head + struct.pack("<II", crc, 0) + fields
+    return mbr((0xee, 1, sectors - 1)) + header.ljust(512, b"\0") + entries
+
+
+def partitioned(lab, name, table):
+    """The Debian root in a partition, behind a megabyte. Returns the path and the root's sectors."""
+    path = os.path.join(place(lab), name)
+    sectors = os.path.getsize(lab.debian) // 512
+    with open(path, "wb") as f, open(lab.debian, "rb") as root:
+        f.write(table(START + sectors + START, START, sectors))
+        f.seek(START * 512)
+        shutil.copyfileobj(root, f, MIB)
+        f.truncate((START + sectors + START) * 512)
+    return path
+
+
+def check_root_partition(lab, path, number):
+    """As the guest's kernel finds it, and as Kvick does; both see the same files."""
+    write = ["sh", "-c", "echo kept >/root/file; "
+                         "cat /proc/partitions"]
+    result = lab.run("--rootfs", f"path={path},root={number}", command=write)
+    check_status(result, 0)
+    check(f"vda{number}\n" in result.out, f"stdout is {tail(result.out)}")
+    result = lab.run("--rootfs", f"path={path},partition={number}",
+                     command=["sh", "-c", "cat /root/file; cat /proc/partitions"])
+    check_status(result, 0)
+    check(result.out.startswith("kept\n") and f"vda{number}" not in result.out,
+          f"stdout is {tail(result.out)}")
+    refused = lab.run("--rootfs", f"path={path},root=7", command=["true"])
+    check_status(refused, 125)
+    check_says(refused, f"disk {path}: has no partition 7")
+    os.unlink(path)
+
+
+@case("disk-root-partition-mbr")
+def root_mbr(lab):
+    path = partitioned(lab, "mbr", lambda _, first, n: mbr((0x82, 1, 9), (0x83, first, n)))
+    check_root_partition(lab, path, 2)
+
+
+@case("disk-root-partition-gpt")
+def root_gpt(lab):
+    path = partitioned(lab, "gpt", lambda all, first, n: gpt(all, first, first + n - 1))
+    check_root_partition(lab, path, 3)
+
+
+@case("disk-root-partition-boot")
+def root_partition_boot(lab):
+    """The kernel is told of it, and mounts it by itself."""
+    path = partitioned(lab, "boot", lambda _, first, n: mbr((0x83, first, n)))
+    with Console([KVICK, "boot", "--kernel", lab.minimal, "--name", "disk-root-partition-boot",
+                  "--disk", f"path={path},overlay={place(lab)},root=1", "--append",
+                  "init=/bin/cat -- /etc/debian_version"]) as console:
+        console.expect(r"^12\.\d+\r?\n")
+        console.ends(11)
+    os.unlink(path)
 
 
 @case("disk-read-only")

@@ -85,6 +85,11 @@ test_bad_disks() {
 	disk_refused 'disk disk: overlay odd: is there already' path=disk,overlay=odd
 	disk_refused 'disk disk: overlay nowhere/x: No such file' path=disk,overlay=nowhere/x
 	disk_refused 'disk disk: overlay /proc: ' path=disk,overlay=/proc
+	disk_refused 'disk disk: has no partition table' path=disk,partition=1
+	disk_refused 'disk disk: has no partition table' path=disk,root=1
+	disk_refused 'disk empty: its partition table' path=empty,partition=1
+	disk_refused '--disk: path=disk,root=129: root 129: must be 0 to 128' path=disk,root=129
+	disk_refused '--disk: path=disk,root=1,partition=1: root and part' path=disk,root=1,partition=1
 	disk_refused 'disk nowhere: No such file' path=nowhere
 	disk_refused 'disk a,b: No such file' path=a,,b
 	disk_refused 'disk .: ' path=.
