@@ -48,9 +48,12 @@ struct vblk {
 	struct blk *blk;
 	char serial[ID_BYTES];
 	struct request *pool, *free;
-	unsigned fresh;  /* of the pool, how many have never been used */
-	unsigned flying; /* requests the disk has */
-	bool starved;    /* a queue waits for a request to come back */
+	unsigned fresh;           /* of the pool, how many have never been used */
+	unsigned flying;          /* requests the disk has */
+	bool starved;             /* a queue waits for a request to come back */
+	bool flushing;            /* `flush` is under way */
+	bool told;                /* that it has failed */
+	struct blk_request flush; /* of our own, when the driver has switched its cache off */
 	uint32_t to_notify;
 	struct deferred notify;
 	struct queue queue[VIRTIO_BLK_QUEUES_MAX];
@@ -273,11 +276,48 @@ static void vblk_stop(struct virtio_device *dev)
 {
 	struct vblk *v = vblk_of(dev);
 
-	if (v->flying)
+	if (v->flying || v->flushing)
 		blk_drain(v->blk);
 	v->starved = false;
 	if (loop_undefer(dev->io, &v->notify))
 		notify(v);
+}
+
+static void say_cache_lost(struct vblk *v, int rc)
+{
+	if (v->told)
+		return;
+	v->told = true;
+	log_warn("%s: what the guest wrote before it switched the cache off may be lost in a "
+		 "crash: %s",
+		v->dev.name, strerror(-rc));
+}
+
+static void cache_flushed(struct blk_request *io, int rc)
+{
+	struct vblk *v = container_of(io, struct vblk, flush);
+
+	v->flushing = false;
+	if (rc)
+		say_cache_lost(v, rc);
+}
+
+/*
+ * A driver without a cache flushes no more, and takes what it has written for durable: that is so
+ * when its switch is done. What is under way comes to its end first, as a flush would miss it.
+ */
+static void leave_cache(struct vblk *v)
+{
+	int rc = v->flushing ? -EBUSY : blk_drain(v->blk);
+
+	if (!rc) {
+		v->flushing = true;
+		v->flush = (struct blk_request){.op = BLK_FLUSH, .done = cache_flushed};
+		blk_submit(v->blk, &v->flush);
+		rc = blk_drain(v->blk);
+	}
+	if (rc)
+		say_cache_lost(v, rc);
 }
 
 /* 5.2.5.1: only the cache mode may be written, and only where that was negotiated. */
@@ -294,6 +334,8 @@ static void vblk_config_write(
 		return;
 	}
 	mode = *wce != 0;
+	if (!mode && dev->config[off])
+		leave_cache(vblk_of(dev));
 	virtio_config_set(dev, off, &mode, 1);
 }
 
