@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Small inputs for the fuzzers of the loader: make_seeds.py FOLDER makes FOLDER/kernel and FOLDER/modules."""
+"""Small inputs for fuzzers: make_seeds.py FOLDER makes FOLDER/kernel, FOLDER/modules and FOLDER/partition."""
 import gzip
 import lzma
 import os
 import struct
 import subprocess
 import sys
+import zlib
 
 
 def elf(note):
@@ -51,6 +52,34 @@ def bzimage(payload, size):
     return bytes(header) + protected
 
 
+def mbr(*entries):
+    table = b"".join(struct.pack("<BxxxBxxxII", 0, *e) for e in entries)
+    return bytes(446) + table.ljust(64, b"\0") + b"\x55\xaa"
+
+
+def gpt_header(sector, entries, table):
+    """Of a disk of 2048 sectors and a table of four entries."""
+    head = b"EFI PART" + struct.pack("<II", 0x10000, 92)
+    rest = struct.pack("<QQQQ16sQIII", sector, 2048 - sector, 6, 2042, b"\x02" * 16, entries, 4, 128,
+                       zlib.crc32(table))
+    return (head + struct.pack("<II", zlib.crc32(head + bytes(8) + rest), 0) + rest).ljust(512, b"\0")
+
+
+def gpt():
+    """Partitions 1 and 3; the second copy is the last two sectors."""
+    table = (b"\x11" * 32 + struct.pack("<QQ", 8, 99)).ljust(256, b"\0") + \
+        b"\x22" * 32 + struct.pack("<QQ", 100, 2047)
+    table = table.ljust(512, b"\0")
+    return mbr((0xee, 1, 2047)) + gpt_header(1, 2, table) + table + table + gpt_header(2047, 2046, table)
+
+
+def logical():
+    """An extended partition with two logical ones, the second of which leads back to the first."""
+    empty = bytes(512)
+    return mbr((0x83, 1, 1), (5, 2, 100)) + empty + mbr((0x83, 1, 1), (5, 2, 9)) + empty + \
+        mbr((0x83, 1, 1), (5, 0, 9))
+
+
 def main():
     kernel = elf(18)
     seeds = {
@@ -58,6 +87,9 @@ def main():
         "kernel/elf": elf(1),
         "modules/chain": b"kernel/a.ko: kernel/b-c.ko kernel/d.ko.xz\nkernel/b-c.ko: kernel/d.ko.xz\nkernel/d.ko.xz:\n",
         "modules/circle": b"a.ko: b.ko\nb.ko: a.ko\n",
+        "partition/gpt": b"\x02\0" + gpt(),
+        "partition/gpt-second": b"\0\0" + gpt()[:512] + bytes(512) + gpt()[1024:],
+        "partition/logical": b"\x05\0" + logical(),
     }
     packers = {
         "gzip": gzip.compress, "lz4": lz4_legacy, "zstd": zstd, "raw": lambda d: d,

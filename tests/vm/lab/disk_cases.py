@@ -75,6 +75,30 @@ def root_boot(lab):
         console.ends(11)
 
 
+@case("disk-overlay-full")
+def overlay_full(lab):
+    """A host without room for more: the write fails, the rest goes on."""
+    folder = os.path.join(lab.scratch, "full")
+    path = os.path.join(place(lab), "behind")
+    with open(path, "wb") as f:
+        f.truncate(64 * MIB)
+    os.mkdir(folder)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8M", "tmpfs", folder], check=True)
+    try:
+        result = lab.run("--disk", f"path={path},overlay={folder}", command=[
+            "sh", "-c", "dd if=/dev/zero of=/dev/vda bs=1M count=4 conv=fsync 2>/dev/null && "
+                        "echo fits; dd if=/dev/zero of=/dev/vda bs=1M seek=8 count=32 conv=fsync "
+                        "2>/dev/null || echo full; dd if=/dev/vda of=/dev/null bs=1M count=64 "
+                        "2>/dev/null && echo alive"])
+        check_status(result, 0)
+        check(result.out == "fits\nfull\nalive\n", f"stdout is {tail(result.out)}")
+        check(not os.listdir(folder), "something is left")
+    finally:
+        subprocess.run(["umount", folder], check=True)
+    check(os.stat(path).st_blocks == 0, "the image was written to")
+    os.unlink(path)
+
+
 START = 2048
 
 
