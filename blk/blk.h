@@ -45,7 +45,7 @@ struct blk_request {
 	uint64_t off, len;       /* bytes, in whole sectors; the range is within the disk's size */
 	const struct iovec *iov; /* of read and write: `len` bytes in all, each piece any size */
 	unsigned iovcnt;         /* at most BLK_IOV_MAX */
-	void (*done)(struct blk_request *r, int rc); /* rc: 0 or -errno, nothing in between */
+	void (*done)(struct blk_request *r, int rc); /* rc: 0, -errno or BLK_HELD */
 
 	struct blk *blk;          /* set by blk_submit */
 	struct blk_request *next; /* for who holds it: a layer's or the engine's queue */
@@ -54,7 +54,17 @@ struct blk_request {
 	struct engine_file *file;
 	uint64_t moved; /* bytes read or written so far */
 	unsigned step;  /* enum engine_op: what is being asked of the kernel */
+
+	/* Of blk/on_error.c, which has taken the place of `done`. */
+	struct blk *judge;
+	void (*judged)(struct blk_request *r, int rc);
 };
+
+/*
+ * What a request may come to on a disk that stops the machine at an error, and on no other: it has
+ * failed, who submitted it is to keep it and to submit it again when the machine goes on.
+ */
+#define BLK_HELD 1
 
 #define BLK_IOV_MAX 1024u
 

@@ -9,8 +9,13 @@
 // Requests live in a pool, whose memory is touched as far as there ever were so many in flight: an
 // idle disk costs a page or two. When the pool is empty the queues wait for a completion. The
 // driver is interrupted once for all that completes within one turn of the loop.
+//
+// A request that the disk wants held (BLK_HELD) stays out of its queue and in the pool while the
+// machine is paused, and is taken from its head again, as if it were new, when it goes on. So a
+// pause does not wait for it, and of its state a queue and a head are all that is saved.
 #include "virtio/blk.h"
 
+#include "base/fd.h"
 #include "base/iov.h"
 #include "base/log.h"
 #include "base/loop.h"
@@ -34,7 +39,7 @@
 struct request {
 	struct blk_request io;
 	struct vblk *dev;
-	struct request *next; /* while free */
+	struct request *next; /* while free or held */
 	struct queue_elem elem;
 	uint16_t queue;
 	uint16_t data_n; /* pieces of data in `data` */
@@ -47,11 +52,12 @@ struct vblk {
 	struct virtio_device dev;
 	struct blk *blk;
 	char serial[ID_BYTES];
-	struct request *pool, *free;
+	struct request *pool, *free, *held;
 	unsigned fresh;           /* of the pool, how many have never been used */
 	unsigned flying;          /* requests the disk has */
 	bool starved;             /* a queue waits for a request to come back */
 	bool flushing;            /* `flush` is under way */
+	bool flush_held;          /* it has failed, and is to be submitted again */
 	bool told;                /* that it has failed */
 	struct blk_request flush; /* of our own, when the driver has switched its cache off */
 	uint32_t to_notify;
@@ -112,7 +118,12 @@ static void io_done(struct blk_request *io, int rc)
 	struct request *r = container_of(io, struct request, io);
 
 	r->dev->flying--;
-	finish(r, rc == 0 ? VIRTIO_BLK_S_OK : VIRTIO_BLK_S_IOERR);
+	if (rc == BLK_HELD) {
+		r->next = r->dev->held;
+		r->dev->held = r;
+	} else {
+		finish(r, rc == 0 ? VIRTIO_BLK_S_OK : VIRTIO_BLK_S_IOERR);
+	}
 }
 
 static bool is_durable(const struct vblk *v)
@@ -217,6 +228,31 @@ static void serve(struct request *r)
 	}
 }
 
+static void init_request(struct vblk *v, struct request *r, unsigned index)
+{
+	r->dev = v;
+	r->queue = (uint16_t)index;
+	r->data_n = 0;
+	r->unmap = false;
+	r->elem.iov = r->iov;
+	r->elem.cap = ARRAY_SIZE(r->iov);
+}
+
+/* One that has been taken is on its way. False: the queue is broken. */
+static bool begin(struct vblk *v, struct request *r)
+{
+	if (r->elem.out_len < sizeof(struct virtio_blk_outhdr) || r->elem.in_len < 1) {
+		virtio_broken(&v->dev,
+			"a request of %u and %u bytes has no room for its header or status",
+			r->elem.out_len, r->elem.in_len);
+		queue_push(&v->queue[r->queue], &r->elem, 0);
+		give_request(v, r);
+		return false;
+	}
+	serve(r);
+	return true;
+}
+
 /* The next request of a queue: taken and on its way. False where there is none. */
 static bool serve_next(struct vblk *v, unsigned index)
 {
@@ -226,25 +262,32 @@ static bool serve_next(struct vblk *v, unsigned index)
 		v->starved = true;
 		return false;
 	}
-	r->dev = v;
-	r->queue = (uint16_t)index;
-	r->data_n = 0;
-	r->unmap = false;
-	r->elem = (struct queue_elem){.iov = r->iov, .cap = ARRAY_SIZE(r->iov)};
+	init_request(v, r, index);
 	if (!queue_pop(&v->queue[index], &r->elem)) {
 		give_request(v, r);
 		return false;
 	}
-	if (r->elem.out_len < sizeof(struct virtio_blk_outhdr) || r->elem.in_len < 1) {
-		virtio_broken(&v->dev,
-			"a request of %u and %u bytes has no room for its header or status",
-			r->elem.out_len, r->elem.in_len);
-		queue_push(&v->queue[index], &r->elem, 0);
+	return begin(v, r);
+}
+
+/* Its queue may be gone. */
+static void serve_again(struct vblk *v, struct request *r)
+{
+	init_request(v, r, r->queue);
+	if (queue_pop_again(&v->queue[r->queue], &r->elem, r->elem.head))
+		begin(v, r);
+	else
 		give_request(v, r);
-		return false;
-	}
-	serve(r);
-	return true;
+}
+
+/* The first of those held, taken out; NULL when there is none. */
+static struct request *take_held(struct request **list)
+{
+	struct request *r = *list;
+
+	if (r)
+		*list = r->next;
+	return r;
 }
 
 /* --- the device
@@ -283,6 +326,16 @@ static void vblk_stop(struct virtio_device *dev)
 		notify(v);
 }
 
+static void vblk_reset(struct virtio_device *dev)
+{
+	struct vblk *v = vblk_of(dev);
+	struct request *r;
+
+	v->flush_held = false;
+	while ((r = take_held(&v->held)))
+		give_request(v, r);
+}
+
 static void say_cache_lost(struct vblk *v, int rc)
 {
 	if (v->told)
@@ -298,8 +351,32 @@ static void cache_flushed(struct blk_request *io, int rc)
 	struct vblk *v = container_of(io, struct vblk, flush);
 
 	v->flushing = false;
-	if (rc)
+	v->flush_held = rc == BLK_HELD;
+	if (rc < 0)
 		say_cache_lost(v, rc);
+}
+
+static void flush_cache(struct vblk *v)
+{
+	v->flushing = true;
+	v->flush_held = false;
+	v->flush = (struct blk_request){.op = BLK_FLUSH, .done = cache_flushed};
+	blk_submit(v->blk, &v->flush);
+}
+
+/* Those that fail again are held again. */
+static void vblk_start(struct virtio_device *dev)
+{
+	struct vblk *v = vblk_of(dev);
+	struct request *list = steal_ptr(&v->held), *r;
+
+	if (!list && !v->flush_held)
+		return;
+	if (v->flush_held)
+		flush_cache(v);
+	while ((r = take_held(&list)))
+		serve_again(v, r);
+	blk_commit(v->blk);
 }
 
 /*
@@ -311,9 +388,7 @@ static void leave_cache(struct vblk *v)
 	int rc = v->flushing ? -EBUSY : blk_drain(v->blk);
 
 	if (!rc) {
-		v->flushing = true;
-		v->flush = (struct blk_request){.op = BLK_FLUSH, .done = cache_flushed};
-		blk_submit(v->blk, &v->flush);
+		flush_cache(v);
 		rc = blk_drain(v->blk);
 	}
 	if (rc)
@@ -339,17 +414,52 @@ static void vblk_config_write(
 	virtio_config_set(dev, off, &mode, 1);
 }
 
+static void save_held(struct virtio_device *dev, struct stream_out *s)
+{
+	const struct vblk *v = vblk_of(dev);
+
+	stream_put_u8(s, v->flush_held);
+	stream_put_u32(s, virtio_blk_held(dev) - v->flush_held);
+	for (const struct request *r = v->held; r; r = r->next) {
+		stream_put_u16(s, r->queue);
+		stream_put_u16(s, r->elem.head);
+	}
+}
+
+/* What the heads are worth is judged when they are taken. */
+static void load_held(struct vblk *v, struct stream_in *s)
+{
+	v->flush_held = stream_get_u8(s) != 0;
+	for (uint32_t count = stream_get_u32(s); count && !s->err; count--) {
+		struct request *r = take_request(v);
+		uint16_t queue = stream_get_u16(s);
+
+		if (!r || queue >= v->dev.queue_count) {
+			stream_bad(s, "held requests that the device cannot have");
+			if (r)
+				give_request(v, r);
+			return;
+		}
+		r->queue = queue;
+		r->elem.head = stream_get_u16(s);
+		r->next = v->held;
+		v->held = r;
+	}
+}
+
 static void vblk_save(struct virtio_device *dev, struct stream_out *s)
 {
-	stream_begin(s, "virtio-blk", 1);
+	stream_begin(s, "virtio-blk", 2);
 	stream_put_u64(s, vblk_of(dev)->blk->size);
 	stream_put_u8(s, dev->config[offsetof(struct virtio_blk_config, wce)]);
+	save_held(dev, s);
 	stream_end(s);
 }
 
 static int vblk_load(struct virtio_device *dev, struct stream_in *s)
 {
-	int rc = stream_open(s, "virtio-blk", 1);
+	int rc = stream_open(s, "virtio-blk", 2);
+	bool holds = rc > 1;
 	uint64_t size;
 	uint8_t wce;
 
@@ -357,6 +467,8 @@ static int vblk_load(struct virtio_device *dev, struct stream_in *s)
 		return rc;
 	size = stream_get_u64(s);
 	wce = stream_get_u8(s) != 0;
+	if (holds)
+		load_held(vblk_of(dev), s);
 	rc = stream_close(s);
 	if (!rc && size != vblk_of(dev)->blk->size)
 		rc = fail(EINVAL,
@@ -369,7 +481,9 @@ static int vblk_load(struct virtio_device *dev, struct stream_in *s)
 }
 
 static const struct virtio_ops vblk_ops = {
+	.start = vblk_start,
 	.stop = vblk_stop,
+	.reset = vblk_reset,
 	.kick = vblk_kick,
 	.config_write = vblk_config_write,
 	.save = vblk_save,
@@ -477,4 +591,13 @@ int virtio_blk_resize(struct virtio_device *dev, uint64_t *size)
 			sizeof(sectors));
 	*size = v->blk->size;
 	return rc < 0 ? rc : 0;
+}
+
+unsigned virtio_blk_held(struct virtio_device *dev)
+{
+	unsigned count = vblk_of(dev)->flush_held;
+
+	for (const struct request *r = vblk_of(dev)->held; r; r = r->next)
+		count++;
+	return count;
 }

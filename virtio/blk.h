@@ -30,4 +30,7 @@ void virtio_blk_destroy(struct virtio_device *dev);
  * On dev->io. 0 or -errno. */
 int virtio_blk_resize(struct virtio_device *dev, uint64_t *size);
 
+/* How many requests the disk has had held; they go on when the device does. On dev->io. */
+unsigned virtio_blk_held(struct virtio_device *dev);
+
 #endif

@@ -271,6 +271,14 @@ static bool take_chain(struct queue *q, struct queue_elem *e, uint16_t at)
 	}
 }
 
+static bool take_request(struct queue *q, struct queue_elem *e, uint16_t head)
+{
+	e->head = head;
+	e->out_n = e->in_n = 0;
+	e->out_len = e->in_len = 0;
+	return take_chain(q, e, head);
+}
+
 bool queue_pending(const struct queue *q)
 {
 	return queue_live(q) && avail_idx(q) != q->next_avail;
@@ -287,13 +295,15 @@ bool queue_pop(struct queue *q, struct queue_elem *e)
 		return false;
 	if (ready > q->size)
 		return broke(q, "%u requests available at once in a ring of %u", ready, q->size);
-	e->head = load_once16(&q->avail->ring[slot(q, q->next_avail)]);
-	e->out_n = e->in_n = 0;
-	e->out_len = e->in_len = 0;
-	if (!take_chain(q, e, e->head))
+	if (!take_request(q, e, load_once16(&q->avail->ring[slot(q, q->next_avail)])))
 		return false;
 	q->next_avail++;
 	return true;
+}
+
+bool queue_pop_again(struct queue *q, struct queue_elem *e, uint16_t head)
+{
+	return queue_live(q) && take_request(q, e, head);
 }
 
 void queue_unpop(struct queue *q)

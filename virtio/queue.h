@@ -74,7 +74,8 @@ struct queue_elem {
 int queue_start(struct queue *q, struct mem *mem, const struct queue_setup *setup,
 	uint64_t features, const struct queue_host *host);
 
-/* Gives it back: next_avail and next_used into *setup. All requests taken must have been pushed. */
+/* Gives it back: next_avail and next_used into *setup. Requests taken and
+ * not pushed are its owner's to remember: see queue_pop_again. */
 void queue_stop(struct queue *q, struct queue_setup *setup);
 
 /* Started and not broken. */
@@ -86,6 +87,12 @@ bool queue_live(const struct queue *q);
  * at any time.
  */
 bool queue_pop(struct queue *q, struct queue_elem *e);
+
+/*
+ * Takes the request that begins at descriptor `head` as queue_pop would: one that was taken before
+ * the queue was stopped, and was not given back. False where the queue is not live, or breaks.
+ */
+bool queue_pop_again(struct queue *q, struct queue_elem *e, uint16_t head);
 
 /* Puts the request popped last back, as if it had not been popped. */
 void queue_unpop(struct queue *q);

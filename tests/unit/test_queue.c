@@ -234,6 +234,39 @@ static void test_unpop(void **state)
 	assert_false(queue_pending(&f->q));
 }
 
+/* What was taken and not given back is taken again by its head, after another owner too. */
+static void test_pop_again(void **state)
+{
+	struct fixture *f = *state;
+	struct queue_setup setup;
+
+	begin(f, 4, 65535, EVENT_IDX);
+	for (uint16_t i = 0; i < 3; i++) {
+		driver_desc(&f->d, i, BUFS + i * 64, 8u + i, WRITE);
+		driver_offer(&f->d, i);
+	}
+	for (unsigned i = 0; i < 3; i++)
+		assert_true(queue_pop(&f->q, &f->e));
+	queue_push(&f->q, &f->e, 0);
+	setup = f->d.setup;
+	queue_stop(&f->q, &setup);
+	assert_false(queue_pop_again(&f->q, &f->e, 1));
+	assert_int_equal(queue_start(&f->q, f->mem, &setup, EVENT_IDX, &f->host), 0);
+	assert_true(queue_pop_again(&f->q, &f->e, 1));
+	assert_int_equal(f->e.head, 1);
+	assert_int_equal(f->e.in_len, 9);
+	queue_push(&f->q, &f->e, 9);
+	assert_true(queue_pop_again(&f->q, &f->e, 0));
+	assert_int_equal(f->e.in_len, 8);
+	queue_push(&f->q, &f->e, 8);
+	assert_int_equal(f->d.used->ring[0].id, 1);
+	assert_int_equal(f->d.used->ring[1].id, 0);
+	assert_false(queue_pending(&f->q));
+	assert_false(queue_pop_again(&f->q, &f->e, 4));
+	assert_int_equal(f->breaks, 1);
+	check_says(f->why, "descriptor 4 of a table of 4");
+}
+
 static void test_copied_once(void **state)
 {
 	struct fixture *f = *state;
@@ -745,6 +778,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_full_ring, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_indirect, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_unpop, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_pop_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_copied_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_handover, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_dirty, setup, teardown),

@@ -532,6 +532,171 @@ static void test_save_and_load(void **state)
 	stream_out_finish(&out);
 }
 
+struct held {
+	unsigned count;
+};
+
+static void count_held(void *arg)
+{
+	((struct held *)arg)->count = virtio_blk_held(rig.dev);
+}
+
+static unsigned held(void)
+{
+	struct held h;
+
+	loop_call(rig.io, count_held, &h);
+	return h.count;
+}
+
+/* A write to queue `q` that the disk has held; `slot` is its descriptors' place too. */
+static void hold_one(unsigned q, unsigned slot)
+{
+	const struct piece p[] = {{HEADER + slot * 0x100, 16, false},
+		{DATA + slot * 512, 512, false}, {STATUS + slot, 1, true}};
+	const unsigned before = held();
+
+	write_header(slot, VIRTIO_BLK_T_OUT, 100 + slot);
+	memset(data() + slot * 512, (int)(0xa0 + slot), 512);
+	disk.rc = BLK_HELD;
+	offer(q, (uint16_t)(slot * 3), p, 3);
+	kick(&rig, q);
+	while (held() != before + 1)
+		sched_yield();
+	assert_int_equal(status_of(slot), 0xee);
+}
+
+static void expect_done(unsigned q, unsigned slot)
+{
+	uint32_t id, len;
+
+	wait_used(&rig, q, &id, &len);
+	assert_int_equal(id, slot * 3);
+	assert_int_equal(status_of(slot), VIRTIO_BLK_S_OK);
+	assert_int_equal(disk.bytes[(100 + slot) * 512], 0xa0 + slot);
+}
+
+/* They survive pauses, are tried again when one ends, and others go on meanwhile. */
+static void test_held(void **state)
+{
+	go_live(&rig, ALL_FEATURES, 16);
+	hold_one(0, 1);
+	virtio_mmio_pause(rig.mmio);
+	assert_int_equal(held(), 1);
+	virtio_mmio_resume(rig.mmio);
+	assert_int_equal(held(), 1);
+	assert_int_equal(status_of(1), 0xee);
+	disk.rc = 0;
+	assert_int_equal(simple(VIRTIO_BLK_T_IN, 0, 512, true), VIRTIO_BLK_S_OK);
+	assert_int_equal(held(), 1);
+	/* One more comes while the pause waits for the disk. */
+	disk.later = true;
+	disk.rc = BLK_HELD;
+	write_header(2, VIRTIO_BLK_T_OUT, 102);
+	memset(data() + 2 * 512, 0xa2, 512);
+	offer(0, 6,
+		(const struct piece[]){{HEADER + 0x200, 16, false}, {DATA + 1024, 512, false},
+			{STATUS + 2, 1, true}},
+		3);
+	kick(&rig, 0);
+	while (!__atomic_load_n(&disk.waiting, __ATOMIC_ACQUIRE))
+		sched_yield();
+	virtio_mmio_pause(rig.mmio);
+	assert_int_equal(held(), 2);
+	disk.later = false;
+	disk.rc = 0;
+	virtio_mmio_resume(rig.mmio);
+	while (held())
+		sched_yield();
+	assert_int_equal(status_of(1), VIRTIO_BLK_S_OK);
+	assert_int_equal(status_of(2), VIRTIO_BLK_S_OK);
+	assert_int_equal(disk.bytes[101 * 512], 0xa1);
+	assert_int_equal(disk.bytes[102 * 512], 0xa2);
+}
+
+static void test_held_and_reset(void **state)
+{
+	go_live(&rig, ALL_FEATURES, 16);
+	for (unsigned i = 0; i < 300; i++) { /* more than there is room for in the pool */
+		hold_one(0, 1);
+		set_status(&rig, 0);
+		assert_int_equal(held(), 0);
+		disk.rc = 0;
+		go_live(&rig, ALL_FEATURES, 16);
+	}
+	assert_int_equal(status_of(1), 0xee);
+	assert_int_equal(simple(VIRTIO_BLK_T_IN, 0, 512, true), VIRTIO_BLK_S_OK);
+	hold_one(0, 1); /* and is there at the end of it all */
+}
+
+/* The device's own flush is held too, when the driver switches its cache off. */
+static void test_held_flush(void **state)
+{
+	struct stream_out out;
+	struct stream_in in;
+	uint8_t off = 0;
+
+	go_live(&rig, ALL_FEATURES, 16);
+	disk.rc = BLK_HELD;
+	assert_true(bus_write(&rig.bus, MMIO_BASE + CONFIG(wce), &off, 1));
+	assert_int_equal(held(), 1);
+	virtio_mmio_pause(rig.mmio);
+	stream_out_init(&out);
+	virtio_mmio_save(rig.mmio, &out);
+	virtio_mmio_reset(rig.mmio);
+	assert_int_equal(held(), 0);
+	stream_in_init(&in, out.buf, out.len);
+	assert_int_equal(virtio_mmio_load(rig.mmio, &in), 0);
+	stream_out_finish(&out);
+	assert_int_equal(held(), 1);
+	disk.rc = 0;
+	disk.flushes = 0;
+	virtio_mmio_resume(rig.mmio);
+	assert_int_equal(held(), 0);
+	assert_int_equal(disk.flushes, 1);
+}
+
+static void load_again(const struct stream_out *out, int rc)
+{
+	struct stream_in in;
+
+	virtio_mmio_reset(rig.mmio);
+	assert_int_equal(held(), 0);
+	stream_in_init(&in, out->buf, out->len);
+	assert_int_equal(virtio_mmio_load(rig.mmio, &in), rc);
+}
+
+static void test_held_and_saved(void **state)
+{
+	struct stream_out out;
+	uint8_t *last;
+
+	go_live(&rig, ALL_FEATURES, 16);
+	hold_one(3, 1);
+	hold_one(1, 2);
+	virtio_mmio_pause(rig.mmio);
+	stream_out_init(&out);
+	virtio_mmio_save(rig.mmio, &out);
+	assert_int_equal(out.err, 0);
+	disk.rc = 0;
+	load_again(&out, 0);
+	assert_int_equal(held(), 2);
+	virtio_mmio_resume(rig.mmio);
+	expect_done(3, 1);
+	expect_done(1, 2);
+	virtio_mmio_pause(rig.mmio);
+	/* The last of all that is saved is a queue and a head. */
+	last = out.buf + out.len - 4;
+	last[0] = 4;
+	load_again(&out, -EINVAL);
+	last[0] = 3;
+	last[3] = 1;
+	load_again(&out, 0);
+	virtio_mmio_resume(rig.mmio);
+	assert_true(get_status(&rig) & S_BROKEN);
+	stream_out_finish(&out);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -548,6 +713,10 @@ int main(void)
 		TEST(test_errors),
 		cmocka_unit_test_setup_teardown(test_full, setup_four_queues, teardown),
 		TEST(test_resize),
+		TEST(test_held),
+		TEST(test_held_and_reset),
+		TEST(test_held_flush),
+		cmocka_unit_test_setup_teardown(test_held_and_saved, setup_four_queues, teardown),
 		TEST(test_save_and_load),
 	};
 
