@@ -127,6 +127,7 @@ static void describe(struct vm *vm)
 	mc->vsock = true;
 	mc->vsock_cid = c->cid;
 	mc->rng = true;
+	mc->disk_engine = c->disk_engine;
 	mc->transport = (enum machine_transport)c->transport;
 	mc->jail = (enum jail_mode)c->seccomp;
 }

@@ -5,6 +5,7 @@
 #include "base/jail.h"
 #include "base/log.h"
 #include "base/util.h"
+#include "blk/engine.h"
 #include "hw/mem.h"
 #include "vmm/disk.h"
 #include "vmm/machine.h"
@@ -104,6 +105,10 @@ static const struct field table[] = {
 		AT(allow_software_kvm), .type = FIELD_FLAG, .commands = BOTH},
 	{"disk", "KEYS", "a disk, path=FILE and what is told below; may be repeated", AT(disk),
 		.type = FIELD_LIST, .commands = BOTH, .letter = 'd'},
+	{"disk-engine", "KIND",
+		"what does the I/O of all disks; auto is io_uring where the host allows it",
+		AT(disk_engine), .type = FIELD_ENUM, .names = engine_kind_names, .fallback = "auto",
+		.commands = BOTH},
 	{"stats", "FILE", "write phases and exits as JSON there at the end", AT(stats),
 		.type = FIELD_STRING, .commands = BOTH},
 	{"config", "FILE",

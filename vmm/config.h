@@ -25,6 +25,7 @@ struct config {
 	uint64_t memory;         /* bytes, a multiple of 4 KiB */
 	unsigned memory_backing; /* enum mem_backing */
 	unsigned transport;      /* enum machine_transport */
+	unsigned disk_engine;    /* enum engine_kind */
 	char *console;
 	unsigned on_reboot; /* enum config_on_reboot */
 	unsigned seccomp;   /* enum jail_mode */

@@ -166,10 +166,20 @@ static int add_disk(
 	return rc;
 }
 
+static int create_engine(struct devices *d, const struct machine_config *cfg)
+{
+	int rc = engine_create(&d->engine, d->io, (enum engine_kind)cfg->disk_engine);
+
+	if (rc)
+		return fail_context(rc, "--disk-engine %s", engine_kind_names[cfg->disk_engine]);
+	log_info("disks are read and written through %s", engine_name(d->engine));
+	return 0;
+}
+
 /* Takes the descriptors: those that come to nothing are closed. */
 static int add_disks(struct devices *d, const struct machine_config *cfg)
 {
-	int rc = cfg->disk_count ? engine_create(&d->engine, d->io, ENGINE_AUTO) : 0;
+	int rc = cfg->disk_count ? create_engine(d, cfg) : 0;
 
 	for (unsigned i = 0; i < cfg->disk_count; i++)
 		if (rc)

@@ -85,6 +85,7 @@ struct machine_config {
 	const struct disk_config *disks; /* disk_count of them; borrowed as long as the machine */
 	struct disk_files disk_files[MACHINE_DISKS_MAX];
 	unsigned disk_count;
+	unsigned disk_engine; /* enum engine_kind */
 	enum machine_transport transport;
 	enum jail_mode jail; /* of the vCPU and I/O threads; the caller enters its own after
 				machine_start */
