@@ -16,14 +16,48 @@
 #define ALIVE (IN(CREATED) | IN(RUNNING) | IN(PAUSED))
 #define ALWAYS (ALIVE | IN(ENDED))
 
+static json_t *describe_limits(const struct disk_limits *l)
+{
+	return json_pack("{s:I, s:I, s:I, s:I}", "bw", (json_int_t)l->bandwidth, "bw-burst",
+		(json_int_t)l->bandwidth_burst, "iops", (json_int_t)l->iops, "iops-burst",
+		(json_int_t)l->iops_burst);
+}
+
+static json_t *describe_disk(const struct machine_disk *d)
+{
+	json_t *o = json_pack("{s:s, s:s, s:I, s:b, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:i}", "id",
+		d->id, "path", d->path, "size", (json_int_t)d->size, "read-only", d->read_only,
+		"format", d->format, "overlay", d->overlay, "cache", d->cache, "engine", d->engine,
+		"address", d->address, "on-error", d->on_error, "errors", (json_int_t)d->errors,
+		"held", (int)d->held);
+
+	json_object_set_new(o, "limits", describe_limits(&d->limits));
+	return o;
+}
+
+static json_t *describe_disks(struct machine *m)
+{
+	struct machine_disk disks[MACHINE_DISKS_MAX];
+	unsigned count = machine_disks(m, disks);
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i < count; i++)
+		json_array_append_new(list, describe_disk(&disks[i]));
+	return list;
+}
+
 static int run_status(struct api_request *r)
 {
 	const struct api *a = r->api;
 	enum machine_state state = machine_state(a->machine);
+	const char *why = machine_why_stopped(a->machine);
 
-	r->result = json_pack("{s:s, s:s, s:i, s:I, s:f, s:i}", "name", a->name, "state",
+	r->result = json_pack("{s:s, s:s, s:i, s:I, s:f, s:i, s:o}", "name", a->name, "state",
 		machine_state_name(state), "cpus", (int)a->cpus, "memory", (json_int_t)a->memory,
-		"uptime", (double)(now_ns() - a->started_ns) / 1e9, "pid", (int)getpid());
+		"uptime", (double)(now_ns() - a->started_ns) / 1e9, "pid", (int)getpid(), "disks",
+		describe_disks(a->machine));
+	if (r->result && state == MACHINE_PAUSED && *why)
+		json_object_set_new(r->result, "why", json_string(why));
 	if (r->result && state == MACHINE_ENDED)
 		json_object_set_new(r->result, "end",
 			json_string(machine_end_name(machine_end_reason(a->machine))));
@@ -124,13 +158,6 @@ static void change_limits(struct disk_limits *l, const struct fields *args)
 	}
 	if (field_given(args, "iops-burst"))
 		l->iops_burst = given->limits.iops_burst;
-}
-
-static json_t *describe_limits(const struct disk_limits *l)
-{
-	return json_pack("{s:I, s:I, s:I, s:I}", "bw", (json_int_t)l->bandwidth, "bw-burst",
-		(json_int_t)l->bandwidth_burst, "iops", (json_int_t)l->iops, "iops-burst",
-		(json_int_t)l->iops_burst);
 }
 
 static int run_limit_disk(struct api_request *r)

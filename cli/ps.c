@@ -111,7 +111,8 @@ static void print_row(const json_t *vm)
 
 	format_size(
 		(uint64_t)json_integer_value(json_object_get(vm, "memory")), size, sizeof(size));
-	printf("%-20s %-12s %4lld %7s", text(vm, "name", "?"), text(vm, "state", "?"),
+	printf("%-20s %-12s %4lld %7s", text(vm, "name", "?"),
+		json_object_get(vm, "why") ? "disk-error" : text(vm, "state", "?"),
 		(long long)json_integer_value(json_object_get(vm, "cpus")), size);
 	print_uptime(json_number_value(json_object_get(vm, "uptime")));
 	printf(" %8lld ", (long long)json_integer_value(json_object_get(vm, "pid")));

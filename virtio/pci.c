@@ -329,3 +329,8 @@ int virtio_pci_load(struct virtio_pci *v, struct stream_in *s)
 		virtio_pci_reset(v);
 	return rc;
 }
+
+unsigned virtio_pci_slot(const struct virtio_pci *v)
+{
+	return v->function.slot;
+}

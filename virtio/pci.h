@@ -24,6 +24,9 @@ struct virtio_pci_config {
 /* Puts the device on the PCI bus, as pci_attach does. 0 or -errno. */
 int virtio_pci_create(struct virtio_pci **out, const struct virtio_pci_config *cfg);
 
+/* The slot of the bus that it is in. */
+unsigned virtio_pci_slot(const struct virtio_pci *v);
+
 /* Takes it off. No vCPU runs. NULL is fine. The device remains the caller's. */
 void virtio_pci_destroy(struct virtio_pci *v);
 

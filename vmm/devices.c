@@ -119,6 +119,15 @@ static int add_slot(
 	return slot_init(&d->slot[d->slots - 1], &host, dev, destroy, d->slots - 1);
 }
 
+void devices_address(
+	const struct devices *d, const struct virtio_device *dev, char *buf, size_t len)
+{
+	*buf = '\0';
+	for (unsigned i = 0; i < d->slots; i++)
+		if (d->slot[i].dev == dev)
+			slot_address(&d->slot[i], buf, len);
+}
+
 static int add_vsock(struct devices *d, const struct machine_config *cfg)
 {
 	const struct vsock_config vsock = {
@@ -145,7 +154,12 @@ static int add_rng(struct devices *d)
 static int add_disk(
 	struct devices *d, const struct disk_config *cfg, const struct disk_files *files)
 {
-	const struct disk_host host = {.engine = d->engine, .loop = d->io};
+	const struct disk_host host = {
+		.engine = d->engine,
+		.loop = d->io,
+		.stopped = d->host.disk_stopped,
+		.arg = d->host.arg,
+	};
 	struct virtio_blk_config_args args = {
 		.name = disk_name(cfg),
 		.serial = cfg->serial,

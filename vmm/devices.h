@@ -26,11 +26,14 @@ enum devices_panic {
 	PANIC_DONE, /* it will do nothing more, or reboot */
 };
 
-/* What the guest asks of the machine by way of a device; called on a vCPU's thread, never waits. */
+/* What the guest asks of the machine by way of a device, and what befalls one; called on a vCPU's
+ * or the I/O loop's thread, never waits. */
 struct devices_host {
 	void (*power_off)(void *arg);
 	void (*reset)(void *arg);
 	void (*panicked)(void *arg, enum devices_panic how);
+	/* A disk has had a request held: as in struct disk_host. */
+	void (*disk_stopped)(void *arg, const char *why);
 	void *arg;
 };
 
@@ -69,6 +72,10 @@ struct devices {
 int devices_init(struct devices *d, struct kvm *kvm, struct mem *mem, struct loop *control,
 	const struct machine_config *cfg, const struct devices_host *host);
 void devices_finish(struct devices *d);
+
+/* Where a device is on its transport, in words. */
+void devices_address(
+	const struct devices *d, const struct virtio_device *dev, char *buf, size_t len);
 
 /* Waits a little for the console to accept the last of its output. */
 void devices_flush(struct devices *d);

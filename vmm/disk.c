@@ -8,6 +8,7 @@
 #include "blk/limit.h"
 #include "blk/lock.h"
 #include "blk/memory.h"
+#include "blk/on_error.h"
 #include "blk/overlay.h"
 #include "blk/partition.h"
 #include "blk/probe.h"
@@ -50,6 +51,11 @@ static const struct field keys[] = {
 		"the guest's root is this partition of the disk, or with 0 the disk itself; for "
 		"--rootfs, and for boot, which tells the kernel",
 		AT(root), .type = FIELD_U32, .fallback = "0", .max = PARTITION_MAX,
+		.commands = DISK},
+	{"on-error", "WHAT",
+		"when the host fails: report it to the guest, stop the VM until kvick resume tries "
+		"again, or ignore what cannot be written",
+		AT(on_error), .type = FIELD_ENUM, .names = on_error_names, .fallback = "report",
 		.commands = DISK},
 	{"queues", "N", "virtqueues", AT(queues), .type = FIELD_U32, .fallback = "1", .min = 1,
 		.max = VIRTIO_BLK_QUEUES_MAX, .commands = DISK},
@@ -164,6 +170,11 @@ int disk_parse(struct disk_config *out, const char *text)
 const char *disk_name(const struct disk_config *d)
 {
 	return d->id ? d->id : d->path;
+}
+
+const char *disk_format_name(const struct disk_config *d)
+{
+	return formats[DISK_RAW];
 }
 
 void disk_config_finish(struct disk_config *d)
@@ -384,6 +395,21 @@ static int add_limit(struct disk *disk, struct blk **b, struct loop *loop)
 	return rc;
 }
 
+/* Above what does I/O, below what judges the guest. */
+static int add_judge(struct disk *disk, struct blk **b, const struct disk_host *host)
+{
+	const struct on_error_config c = {
+		.policy = (enum on_error)disk->cfg->on_error,
+		.name = disk_name(disk->cfg),
+		.stopped = host->stopped,
+		.arg = host->arg,
+	};
+	int rc = on_error_create(b, *b, &c);
+
+	disk->judge = *b;
+	return rc;
+}
+
 int disk_create(struct disk *out, const struct disk_config *d, const struct disk_files *files,
 	const struct disk_host *host)
 {
@@ -404,7 +430,9 @@ int disk_create(struct disk *out, const struct disk_config *d, const struct disk
 	*out = (struct disk){.cfg = d, .limits = d->limits};
 	if (disk_has_overlay(d))
 		rc = add_overlay(&b, d, files->overlay, host->engine);
-	else if (d->format == DISK_PROBED && !d->read_only)
+	if (!rc)
+		rc = add_judge(out, &b, host);
+	if (!rc && d->format == DISK_PROBED && !only_reads(d))
 		rc = guard_create(&b, b);
 	if (!rc)
 		rc = add_limit(out, &b, host->loop);

@@ -31,6 +31,7 @@ struct disk_config {
 	uint32_t queues;
 	uint32_t partition; /* that is the disk; 0: all of it is */
 	uint32_t root; /* the partition that is the guest's root; 0: the disk itself, if it is */
+	unsigned on_error; /* enum on_error */
 	struct disk_limits limits;
 
 	struct fields fields;
@@ -38,6 +39,9 @@ struct disk_config {
 
 /* What messages and commands call it. */
 const char *disk_name(const struct disk_config *d);
+
+/* As it is used: an image whose format is probed is raw, or refused. */
+const char *disk_format_name(const struct disk_config *d);
 
 bool disk_has_overlay(const struct disk_config *d);
 
@@ -77,13 +81,17 @@ void disk_close(const struct disk_files *files);
 struct disk_host {
 	struct blk_engine *engine;
 	struct loop *loop; /* the engine's */
+	/* on-error=stop: the machine is to be paused, and why. On the loop's thread; never waits.
+	 */
+	void (*stopped)(void *arg, const char *why);
+	void *arg;
 };
 
 /* A disk that a machine has. */
 struct disk {
 	const struct disk_config *cfg; /* borrowed */
 	struct blk *blk;               /* all of it; the device's */
-	struct blk *limit;             /* a layer of it */
+	struct blk *limit, *judge;     /* layers of it: blk/limit.h, blk/on_error.h */
 	struct disk_limits limits;     /* as they are now */
 	struct virtio_device *dev;     /* set by who makes one of `blk` */
 };

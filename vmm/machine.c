@@ -61,6 +61,7 @@ enum {
 	ASKED_KVM_ERROR = 1u << 3,
 	ASKED_PANIC_SAID = 1u << 4,
 	ASKED_PANIC_DONE = 1u << 5,
+	ASKED_DISK_STOP = 1u << 6,
 };
 
 static void ring(struct machine *m, unsigned what)
@@ -95,6 +96,12 @@ static void guest_panicked(void *arg, enum devices_panic how)
 		ask(arg, ASKED_PANIC_DONE);
 	else
 		ring(arg, ASKED_PANIC_SAID);
+}
+
+static void disk_stopped(void *arg, const char *why)
+{
+	machine_note_stop(arg, why);
+	ring(arg, ASKED_DISK_STOP);
 }
 
 static void vcpu_ended(void *arg, struct vcpu *v, enum vcpu_end why)
@@ -170,6 +177,19 @@ static void on_reset(struct machine *m)
 	}
 }
 
+/* Once for all that fail until the guest goes on. The pause may be there already. */
+static void on_disk_stop(struct machine *m)
+{
+	const char *why = machine_take_stop(m);
+
+	if (!why)
+		return;
+	log_error("%s; the VM is paused until kvick resume %s", why, m->cfg.name);
+	tell(m, why);
+	if (m->state == MACHINE_RUNNING)
+		machine_pause(m);
+}
+
 /* On the control loop: what vCPU threads have asked for. */
 static void on_asked(void *arg, uint32_t events)
 {
@@ -192,6 +212,8 @@ static void on_asked(void *arg, uint32_t events)
 		machine_end(m, m->panicked ? END_PANIC : END_POWEROFF);
 	else if (asked & ASKED_RESET)
 		on_reset(m);
+	else if (asked & ASKED_DISK_STOP)
+		on_disk_stop(m);
 }
 
 void machine_mark(struct machine *m, const char *phase)
@@ -281,7 +303,8 @@ static int watch_requests(struct machine *m)
 
 static int build(struct machine *m)
 {
-	const struct devices_host host = {guest_power_off, guest_reset, guest_panicked, m};
+	const struct devices_host host = {
+		guest_power_off, guest_reset, guest_panicked, disk_stopped, m};
 	int rc = watch_requests(m);
 
 	if (!rc)
@@ -317,6 +340,7 @@ int machine_create(struct machine **out, struct loop *control, const struct mach
 	m->cfg = *cfg;
 	m->control = control;
 	m->kvm = (struct kvm){.dev = -1, .vm = -1};
+	pthread_mutex_init(&m->stop_lock, NULL);
 	m->asked_watch = WATCH_INIT(on_asked, m);
 	machine_mark(m, "start");
 	rc = build(m);
@@ -352,6 +376,7 @@ void machine_destroy(struct machine *m)
 		close(m->cfg.kvm_fd);
 	if (m->cfg.kernel_fd >= 0)
 		close(m->cfg.kernel_fd);
+	pthread_mutex_destroy(&m->stop_lock);
 	free(m);
 }
 
@@ -408,6 +433,7 @@ int machine_resume(struct machine *m)
 	if (m->state != MACHINE_PAUSED)
 		return wrong_state(m, "resumed");
 	m->state = MACHINE_RUNNING;
+	machine_forget_stop(m); /* held requests are tried again from here on */
 	devices_resume(&m->devices);
 	resume_all(m);
 	tell(m, "running");
@@ -429,6 +455,7 @@ int machine_reset(struct machine *m)
 	m->state = MACHINE_PAUSED;
 	devices_reset(&m->devices);
 	m->panicked = false;
+	machine_forget_stop(m);
 	rc = machine_load_fresh(m);
 	if (!rc)
 		rc = mem_clear(m->mem);

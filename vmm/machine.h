@@ -125,6 +125,27 @@ void machine_end(struct machine *m, enum machine_end why);
  */
 int machine_resize_disk(struct machine *m, const char *id, uint64_t *size);
 
+/*
+ * Why a disk with on-error=stop has had the machine paused; "" where none has. A resume tries
+ * again.
+ */
+const char *machine_why_stopped(const struct machine *m);
+
+/* What can be said of a disk; texts are borrowed as long as the machine has it. */
+struct machine_disk {
+	const char *id, *path, *format, *overlay, *cache, *on_error;
+	const char *engine; /* "io_uring" or "sync" */
+	char address[32];   /* where it is on its transport: "pci 00:03.0", "mmio 0xfeb00000" */
+	uint64_t size;      /* bytes */
+	bool read_only;
+	uint64_t errors; /* requests that the host could not do */
+	unsigned held;   /* of them, those that wait for a resume */
+	struct disk_limits limits;
+};
+
+/* How many disks there are, and up to MACHINE_DISKS_MAX of them, in the order of their creation. */
+unsigned machine_disks(struct machine *m, struct machine_disk *disks);
+
 /* The limits of a disk as they are, and others from now on. 0 or -errno. */
 int machine_disk_limits(struct machine *m, const char *id, struct disk_limits *limits);
 int machine_limit_disk(struct machine *m, const char *id, const struct disk_limits *limits);

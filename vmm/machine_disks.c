@@ -5,6 +5,9 @@
 
 #include "base/log.h"
 #include "blk/blk.h"
+#include "blk/engine.h"
+#include "blk/on_error.h"
+#include "blk/raw.h"
 #include "virtio/blk.h"
 #include "vmm/disk.h"
 
@@ -84,4 +87,113 @@ int machine_limit_disk(struct machine *m, const char *id, const struct disk_limi
 	if (!rc)
 		loop_call(m->devices.io, limit, &l);
 	return rc;
+}
+
+/* --- what they are
+ * ------------------------------------------------------------------------------- */
+
+struct look {
+	const struct devices *devices;
+	struct machine_disk *disks;
+};
+
+/* Of what the disk's loop may change. */
+static void look(void *arg)
+{
+	struct look *l = arg;
+
+	for (unsigned i = 0; i < l->devices->disks; i++) {
+		const struct disk *d = &l->devices->disk[i];
+
+		l->disks[i].size = d->blk->size;
+		l->disks[i].held = virtio_blk_held(d->dev);
+	}
+}
+
+static void describe(const struct devices *devices, const struct disk *d, struct machine_disk *to)
+{
+	*to = (struct machine_disk){
+		.id = disk_name(d->cfg),
+		.path = d->cfg->path,
+		.format = disk_format_name(d->cfg),
+		.overlay = d->cfg->overlay,
+		.cache = raw_cache_names[d->cfg->cache],
+		.on_error = on_error_names[d->cfg->on_error],
+		.engine = engine_name(devices->engine),
+		.read_only = d->cfg->read_only,
+		.errors = on_error_count(d->judge),
+		.limits = d->limits,
+	};
+	devices_address(devices, d->dev, to->address, sizeof(to->address));
+}
+
+unsigned machine_disks(struct machine *m, struct machine_disk *disks)
+{
+	const struct devices *d = &m->devices;
+	struct look l = {.devices = d, .disks = disks};
+
+	for (unsigned i = 0; i < d->disks; i++)
+		describe(d, &d->disk[i], &disks[i]);
+	if (d->disks)
+		loop_call(d->io, look, &l);
+	return d->disks;
+}
+
+/* --- a disk that stops the machine
+ * -------------------------------------------------------------- */
+
+void machine_note_stop(struct machine *m, const char *why)
+{
+	pthread_mutex_lock(&m->stop_lock);
+	if (!*m->stop_noted)
+		snprintf(m->stop_noted, sizeof(m->stop_noted), "%s", why);
+	pthread_mutex_unlock(&m->stop_lock);
+}
+
+static void take_note(struct machine *m, char *text, size_t len)
+{
+	pthread_mutex_lock(&m->stop_lock);
+	snprintf(text, len, "%s", m->stop_noted);
+	*m->stop_noted = '\0';
+	pthread_mutex_unlock(&m->stop_lock);
+}
+
+struct held {
+	const struct devices *devices;
+	unsigned count;
+};
+
+static void count_held(void *arg)
+{
+	struct held *h = arg;
+
+	for (unsigned i = 0; i < h->devices->disks; i++)
+		h->count += virtio_blk_held(h->devices->disk[i].dev);
+}
+
+/* The guest may have reset the disk since, and its requests are gone. */
+const char *machine_take_stop(struct machine *m)
+{
+	struct held h = {.devices = &m->devices};
+	char text[sizeof(m->why_stopped)];
+
+	loop_call(m->devices.io, count_held, &h);
+	take_note(m, text, sizeof(text));
+	if (!h.count || !*text || *m->why_stopped)
+		return NULL;
+	memcpy(m->why_stopped, text, sizeof(text));
+	return m->why_stopped;
+}
+
+void machine_forget_stop(struct machine *m)
+{
+	char text[sizeof(m->why_stopped)];
+
+	take_note(m, text, sizeof(text));
+	*m->why_stopped = '\0';
+}
+
+const char *machine_why_stopped(const struct machine *m)
+{
+	return m->why_stopped;
 }

@@ -31,12 +31,25 @@ struct machine {
 	struct vcpu **cpu;
 	uint32_t cpus;
 
+	pthread_mutex_t stop_lock; /* guards stop_noted */
+	char stop_noted[192];      /* the first words of a disk that stops the machine */
+	char why_stopped[192];     /* those it was paused for; "" where it was not */
+
 	struct watch asked_watch; /* an eventfd */
 	unsigned asked;           /* atomic; see machine.c */
 
 	struct machine_phase phase[12];
 	unsigned phases;
 };
+
+/*
+ * A disk that wants the machine paused: what it says is noted on its loop, and taken on the control
+ * loop's thread. NULL there: all of its requests are gone meanwhile, or it was taken already.
+ * Forgotten when they are about to be tried again, or dropped.
+ */
+void machine_note_stop(struct machine *m, const char *why);
+const char *machine_take_stop(struct machine *m);
+void machine_forget_stop(struct machine *m);
 
 /* Notes when a phase of the machine's life was reached; past the last place, nothing. */
 void machine_mark(struct machine *m, const char *phase);

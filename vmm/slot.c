@@ -8,6 +8,7 @@
 #include "virtio/pci.h"
 
 #include <errno.h>
+#include <stdio.h>
 
 /* Lines are shared by none while there are at most 8 devices. */
 static int init_mmio(struct slot *s, const struct slot_host *h, unsigned number)
@@ -50,6 +51,14 @@ void slot_finish(struct slot *s)
 	virtio_mmio_destroy(s->mmio);
 	irq_finish(&s->irq, NULL);
 	s->destroy(s->dev);
+}
+
+void slot_address(const struct slot *s, char *buf, size_t len)
+{
+	if (s->pci)
+		snprintf(buf, len, "pci 00:%02x.0", virtio_pci_slot(s->pci));
+	else
+		snprintf(buf, len, "mmio %#llx", (unsigned long long)s->base);
 }
 
 void slot_pause(struct slot *s)

@@ -5,6 +5,7 @@
 
 #include "hw/irq.h"
 
+#include <stddef.h>
 #include <stdint.h>
 
 struct bus;
@@ -43,6 +44,9 @@ struct slot_host {
 int slot_init(struct slot *s, const struct slot_host *host, struct virtio_device *dev,
 	void (*destroy)(struct virtio_device *dev), unsigned number);
 void slot_finish(struct slot *s);
+
+/* Where it is, in words. */
+void slot_address(const struct slot *s, char *buf, size_t len);
 
 /* As the transports' own; while vCPUs are parked. */
 void slot_pause(struct slot *s);

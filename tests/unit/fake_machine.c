@@ -65,6 +65,18 @@ int machine_resize_disk(struct machine *m, const char *id, uint64_t *size)
 	return strcmp(id, "data") ? fail(ENOENT, "it has no disk %s", id) : m->rc;
 }
 
+const char *machine_why_stopped(const struct machine *m)
+{
+	return m->why ? m->why : "";
+}
+
+unsigned machine_disks(struct machine *m, struct machine_disk *disks)
+{
+	disks[0] = (struct machine_disk){"data", "dir/data.img", "raw", "none", "writeback", "stop",
+		"io_uring", "mmio 0xd0000000", MIB(8), false, 3, 2, m->limits};
+	return 1;
+}
+
 static int check_id(const char *id)
 {
 	return strcmp(id, "data") ? fail(ENOENT, "it has no disk %s", id) : 0;

@@ -8,8 +8,9 @@
 struct machine {
 	enum machine_state state;
 	enum machine_end end;
-	int rc;         /* what pause, resume, reset and power_button return when negative */
-	unsigned calls; /* of those, and of what changes a disk */
+	int rc;          /* what pause, resume, reset and power_button return when negative */
+	unsigned calls;  /* of those, and of what changes a disk */
+	const char *why; /* a disk has stopped it; NULL: none has */
 	struct disk_limits limits; /* of its disk, "data" */
 };
 

@@ -156,6 +156,7 @@ static void status(void **state)
 	struct fixture *x = *state;
 	int fd = dial(x);
 	json_t *r = NULL;
+	char *disk;
 
 	assert_int_equal(api_client_call(fd, "status", NSEC_PER_SEC * 5, &r), 0);
 	assert_string_equal(json_string_value(json_object_get(r, "name")), "vm");
@@ -163,7 +164,22 @@ static void status(void **state)
 	assert_int_equal(json_integer_value(json_object_get(r, "cpus")), 2);
 	assert_int_equal(json_integer_value(json_object_get(r, "memory")), MIB(128));
 	assert_int_equal(json_integer_value(json_object_get(r, "pid")), getpid());
+	assert_null(json_object_get(r, "why"));
+	disk = json_dumps(json_array_get(json_object_get(r, "disks"), 0), JSON_COMPACT);
+	assert_string_equal(disk,
+		"{\"id\":\"data\",\"path\":\"dir/data.img\",\"size\":8388608,"
+		"\"read-only\":false,\"format\":\"raw\",\"overlay\":\"none\","
+		"\"cache\":\"writeback\",\"engine\":\"io_uring\","
+		"\"address\":\"mmio 0xd0000000\",\"on-error\":\"stop\",\"errors\":3,\"held\":2,"
+		"\"limits\":{\"bw\":0,\"bw-burst\":0,\"iops\":0,\"iops-burst\":0}}");
+	free(disk);
 	json_decref(r);
+	x->machine.state = MACHINE_PAUSED;
+	x->machine.why = "disk data: no room";
+	assert_int_equal(api_client_call(fd, "status", NSEC_PER_SEC * 5, &r), 0);
+	assert_string_equal(json_string_value(json_object_get(r, "why")), "disk data: no room");
+	json_decref(r);
+	x->machine.state = MACHINE_RUNNING;
 	assert_int_equal(api_client_call(fd, "resume", NSEC_PER_SEC * 5, NULL), -EPROTO);
 	assert_string_equal(last_error(), "resume: not while the machine is running");
 	close(fd);
