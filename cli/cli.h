@@ -22,6 +22,7 @@ int cmd_run(int argc, char **argv);
 int cmd_ps(int argc, char **argv);
 int cmd_stop(int argc, char **argv);
 int cmd_control(int argc, char **argv); /* argv[0] is the verb */
+int cmd_resize_disk(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 
 /* Prints last_error() and gives STATUS_FAILED. */

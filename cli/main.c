@@ -25,7 +25,7 @@ static const struct command commands[] = {
 	{"power-button", cmd_control, "press a VM's power button"},
 	{"kill", cmd_control, "end a VM at once"},
 	{"status", cmd_control, "say what state a VM is in"},
-	{"resize-disk", cmd_control, "tell a VM the new size of a disk that has grown"},
+	{"resize-disk", cmd_resize_disk, "make a VM's disk larger"},
 	{"limit-disk", cmd_control, "change how much a VM's disk does in a second"},
 	{"stats", cmd_control, "say how long a VM's phases took, and its exits by cause"},
 	{"doctor", cmd_doctor, "say what this host offers, and what to do about what it lacks"},

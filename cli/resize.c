@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: MIT
+// kvick resize-disk: makes a disk's file larger, if that is asked for, and has the VM take its new
+// size. The VM's own process changes no file's size.
+#include "base/fd.h"
+#include "base/field.h"
+#include "base/log.h"
+#include "base/util.h"
+#include "cli/cli.h"
+#include "cli/control.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#define SECTOR 512u
+
+struct options {
+	bool help;
+	struct field_list words;
+};
+
+static const struct field table[] = {
+	{"help", NULL, "this text", .offset = offsetof(struct options, help), .type = FIELD_FLAG,
+		.commands = 1, .letter = 'h'},
+	{"words", "WORDS", "the VM, the disk, its size", .offset = offsetof(struct options, words),
+		.type = FIELD_LIST, .commands = 1 | FIELD_NO_ARGS},
+};
+
+static const char *text(const json_t *object, const char *key)
+{
+	const char *s = json_string_value(json_object_get(object, key));
+
+	return s ? s : "";
+}
+
+/* Borrowed from the status; NULL with a message. */
+static const json_t *find_disk(const json_t *status, const char *id)
+{
+	size_t i;
+	json_t *disk;
+
+	json_array_foreach(json_object_get(status, "disks"), i, disk)
+	{
+		if (!strcmp(text(disk, "id"), id))
+			return disk;
+	}
+	fail(ENOENT, "it has no disk %s", id);
+	return NULL;
+}
+
+static int same_file(int dir, const char *name, const struct stat *st)
+{
+	struct stat other;
+
+	return fstatat(dir, name, &other, 0) == 0 && other.st_dev == st->st_dev &&
+	       other.st_ino == st->st_ino;
+}
+
+/* The file of that name may be another by now, which is nobody's to change. 0 or -errno. */
+static int check_open(int pid, const struct stat *st, const char *path)
+{
+	char name[32];
+	const struct dirent *e;
+	bool found = false;
+	DIR *dir;
+
+	snprintf(name, sizeof(name), "/proc/%d/fd", pid);
+	dir = opendir(name);
+	if (!dir)
+		return failno(errno, "%s, where the VM's open files are to be seen", name);
+	while (!found && (e = readdir(dir)))
+		found = same_file(dirfd(dir), e->d_name, st);
+	closedir(dir);
+	return found ? 0 : fail(ESTALE, "%s is not the file any more that the VM has open", path);
+}
+
+static int open_image(int pid, const char *path)
+{
+	char *name = NULL;
+	int fd;
+
+	if (asprintf(&name, "/proc/%d/cwd/%s", pid, path) < 0)
+		return fail(ENOMEM, "out of memory");
+	fd = open(path[0] == '/' ? path : name, O_RDWR | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	free(name);
+	return fd < 0 ? failno(errno, "%s", path) : fd;
+}
+
+static int check_size(const struct stat *st, const char *path, uint64_t size)
+{
+	if (!S_ISREG(st->st_mode))
+		return fail(EINVAL,
+			"%s is a device: make it larger where it comes from, then leave out the "
+			"size here",
+			path);
+	if (size % SECTOR)
+		return fail(EINVAL, "%llu bytes are not whole sectors of %u",
+			(unsigned long long)size, SECTOR);
+	if (size < (uint64_t)st->st_size)
+		return fail(EINVAL, "%s has %lld bytes: a disk does not become smaller", path,
+			(long long)st->st_size);
+	return 0;
+}
+
+static int grow(const json_t *status, const json_t *disk, uint64_t size)
+{
+	int pid = (int)json_integer_value(json_object_get(status, "pid"));
+	const char *path = text(disk, "path");
+	CLEANUP_FD int fd = -1;
+	struct stat st;
+	int rc;
+
+	if (strcmp(text(disk, "format"), "raw"))
+		return fail(ENOTSUP, "%s is a %s image: its size is not its file's", path,
+			text(disk, "format"));
+	if (strcmp(text(disk, "overlay"), "none"))
+		return fail(ENOTSUP, "with an overlay it stays as large as it was");
+	fd = open_image(pid, path);
+	if (fd < 0)
+		return fd;
+	if (fstat(fd, &st) < 0)
+		return failno(errno, "%s", path);
+	rc = check_size(&st, path, size);
+	if (!rc)
+		rc = check_open(pid, &st, path);
+	if (!rc && ftruncate(fd, (off_t)size) < 0)
+		rc = failno(errno, "%s", path);
+	return rc;
+}
+
+static int grow_file(const char *vm, const char *id, const char *text_of_size)
+{
+	const struct api_question question = {.verb = "status"};
+	json_t *status = NULL;
+	const json_t *disk;
+	uint64_t size;
+	int rc = parse_size(text_of_size, &size);
+
+	if (rc < 0 || size > INT64_MAX)
+		return fail(EINVAL,
+			"size %s: must be a size: MiB, or with a suffix B, K, M, G or T",
+			text_of_size);
+	rc = control_ask(vm, &question, &status);
+	if (rc < 0)
+		return rc;
+	disk = find_disk(status, id);
+	rc = disk ? grow(status, disk, size) : -ENOENT;
+	json_decref(status);
+	return rc < 0 ? fail_context(rc, "%s: disk %s", vm, id) : 0;
+}
+
+static int resize(char **words)
+{
+	json_t *args = json_pack("{s:s}", "id", words[1]), *result = NULL;
+	const struct api_question question = {.verb = "resize-disk", .args = args};
+	int rc = args ? 0 : fail(EINVAL, "disk %s: must be text", words[1]);
+
+	if (!rc && words[2])
+		rc = grow_file(words[0], words[1], words[2]);
+	if (!rc)
+		rc = control_ask(words[0], &question, &result);
+	if (!rc)
+		json_dumpf(result, stdout, JSON_INDENT(2));
+	if (!rc)
+		putchar('\n');
+	json_decref(args);
+	json_decref(result);
+	return rc;
+}
+
+/* Options and words in any order. 0 or -errno. */
+static int parse(struct fields *f, const struct options *o, int argc, char **argv)
+{
+	int rc = fields_init(f);
+
+	for (int i = 1; !rc && i < argc; i++) {
+		int n = fields_parse_args(f, argc - i, argv + i);
+
+		if (n < 0)
+			return n;
+		i += n;
+		rc = i < argc ? field_set(f, field_find(f, "words"), argv[i], "") : 0;
+	}
+	if (!rc && !o->help && (o->words.count < 2 || o->words.count > 3))
+		rc = fail(EINVAL, "which VM and disk? kvick resize-disk NAME ID [SIZE]");
+	return rc;
+}
+
+int cmd_resize_disk(int argc, char **argv)
+{
+	struct options o = {0};
+	struct fields f = {.table = table, .count = ARRAY_SIZE(table), .command = 1, .values = &o};
+	int rc = parse(&f, &o, argc, argv);
+
+	if (!rc && o.help) {
+		puts("usage: kvick resize-disk NAME ID [SIZE]\n\n"
+		     "Tells the guest of VM NAME that its disk ID, as kvick status calls it, has "
+		     "grown.\nWith SIZE its file is made that large first: MiB, or with a suffix "
+		     "K, M, G or T.\n");
+		fields_print_help(&f, stdout);
+	} else if (!rc) {
+		rc = resize(o.words.items);
+	}
+	fields_finish(&f);
+	return rc < 0 ? cli_failed() : STATUS_OK;
+}
