@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // virtio-blk under a driver made of random bytes, over a disk that completes in whatever order it
-// is told, or fails.
+// is told, or fails, or has requests held until the next pause is over.
 //
 // There are two drivers. The honest one keeps to the rules of the ring; what it asks for may be
 // wrong, and what has to come of it is known: the status, and what was read, must be that. Each of
@@ -83,15 +83,15 @@ static bool writes(const struct blk_request *r)
 
 static void perform(struct fuzz *f, struct blk_request *r, int rc)
 {
-	if (rc && r->op == BLK_FLUSH)
+	if (rc < 0 && r->op == BLK_FLUSH)
 		f->flush_failed = true;
-	else if (rc)
+	else if (rc < 0)
 		f->slot[r->off / BLK_SECTOR / SLOT_SECTORS].status = VIRTIO_BLK_S_IOERR;
-	else if (r->op == BLK_READ)
+	else if (!rc && r->op == BLK_READ)
 		iov_write(r->iov, r->iovcnt, 0, disk + r->off, r->len);
-	else if (r->op == BLK_WRITE)
+	else if (!rc && r->op == BLK_WRITE)
 		iov_read(r->iov, r->iovcnt, 0, disk + r->off, r->len);
-	else
+	else if (!rc)
 		memset(disk + r->off, r->op == BLK_DISCARD ? 0xdd : 0, r->len);
 	r->done(r, rc);
 }
@@ -189,6 +189,7 @@ static void bring_up(struct fuzz *f)
 		check(queue_start(&f->dev->queues[i], mem, &f->setup[i], f->dev->features,
 			      &f->dev->host->queue) == 0);
 	}
+	f->dev->ops->start(f->dev);
 }
 
 static void take_down(struct fuzz *f)
@@ -232,6 +233,8 @@ static void save_and_load(struct fuzz *f)
 	stream_out_init(&out);
 	f->dev->ops->save(f->dev, &out);
 	stream_in_init(&in, out.buf, out.len);
+	f->dev->ops->reset(f->dev);
+	check(virtio_blk_held(f->dev) == 0);
 	check(out.err == 0 && f->dev->ops->load(f->dev, &in) == 0);
 	stream_out_finish(&out);
 }
@@ -467,6 +470,7 @@ static void pause_or_reset(struct fuzz *f, const uint8_t op[8])
 	if (!f->hostile)
 		reap(f);
 	if (op[1] & 1) {
+		f->dev->ops->reset(f->dev);
 		negotiate(f, op[2]);
 		renew(f, f->hostile ? op[3] % 9 : 5 + op[3] % 4);
 	} else {
@@ -480,7 +484,10 @@ static void operate(struct fuzz *f, const uint8_t op[8])
 	switch (op[0] % 8) {
 	case 0:
 		if (f->count)
-			complete(f, get_le16(op + 1) % f->count, op[3] < 32 ? -EIO : 0);
+			complete(f, get_le16(op + 1) % f->count,
+				op[3] < 32   ? -EIO
+				: op[3] < 64 ? BLK_HELD
+					     : 0);
 		break;
 	case 1:
 		f->kick_again[op[1] % QUEUES] = true;
@@ -577,8 +584,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		operate(&f, data + i);
 	take_down(&f);
 	if (!f.hostile) {
+		bring_up(&f); /* what is held is done at last */
+		take_down(&f);
+		check(virtio_blk_held(f.dev) == 0);
 		reap(&f);
 		check(memcmp(disk, shadow, SIZE) == 0);
 	}
+	f.dev->ops->reset(f.dev);
 	return 0;
 }
