@@ -200,7 +200,7 @@ int cmd_resize_disk(int argc, char **argv)
 		     "grown.\nWith SIZE its file is made that large first: MiB, or with a suffix "
 		     "K, M, G or T.\n");
 		fields_print_help(&f, stdout);
-	} else if (!rc) {
+	} else if (!rc && o.words.items) {
 		rc = resize(o.words.items);
 	}
 	fields_finish(&f);

@@ -137,9 +137,9 @@ struct machine_disk {
 	const char *engine; /* "io_uring" or "sync" */
 	char address[32];   /* where it is on its transport: "pci 00:03.0", "mmio 0xfeb00000" */
 	uint64_t size;      /* bytes */
+	uint64_t errors;    /* requests that the host could not do */
+	unsigned held;      /* of them, those that wait for a resume */
 	bool read_only;
-	uint64_t errors; /* requests that the host could not do */
-	unsigned held;   /* of them, those that wait for a resume */
 	struct disk_limits limits;
 };
 

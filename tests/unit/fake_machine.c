@@ -73,7 +73,7 @@ const char *machine_why_stopped(const struct machine *m)
 unsigned machine_disks(struct machine *m, struct machine_disk *disks)
 {
 	disks[0] = (struct machine_disk){"data", "dir/data.img", "raw", "none", "writeback", "stop",
-		"io_uring", "mmio 0xd0000000", MIB(8), false, 3, 2, m->limits};
+		"io_uring", "mmio 0xd0000000", MIB(8), 3, 2, false, m->limits};
 	return 1;
 }
 
