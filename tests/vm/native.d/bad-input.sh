@@ -67,6 +67,7 @@ test_bad_disks() {
 	mkfifo fifo
 	printf 'QFI\xfb' >qcow2
 	truncate -s 1M qcow2
+	refused '--disk-engine fast: must be one of auto, io_uring, sync' boot hello --disk-engine fast
 	disk_refused '--disk: : unknown key ""' ''
 	disk_refused '--disk: ro: path: must name' ro
 	disk_refused '--disk: pth=disk: unknown key "pth"' pth=disk
@@ -79,6 +80,7 @@ test_bad_disks() {
 	disk_refused '--disk: path=disk,serial=' path=disk,serial=123456789012345678901
 	disk_refused '--disk: path=disk,bw-burst=1M: bw-burst: needs bw' path=disk,bw-burst=1M
 	disk_refused '--disk: path=disk,iops-burst=1: iops-burst: needs iops' path=disk,iops-burst=1
+	disk_refused '--disk: path=disk,on-error=panic: on-error panic: must be' path=disk,on-error=panic
 	disk_refused '--disk: path=disk,ro,overlay=memory: ro and overlay' path=disk,ro,overlay=memory
 	disk_refused '--disk: path=disk,ro,overlay=.: ro and overlay' path=disk,ro,overlay=.
 	disk_refused '--disk: path=disk,overlay=: overlay: must be' path=disk,overlay=
