@@ -219,6 +219,32 @@ const char *machine_end_text(const struct machine *m)
 	return "";
 }
 
+/* It has no disks. */
+unsigned machine_disks(struct machine *m, struct machine_disk *disks)
+{
+	return 0;
+}
+
+const char *machine_why_stopped(const struct machine *m)
+{
+	return "";
+}
+
+int machine_resize_disk(struct machine *m, const char *id, uint64_t *size)
+{
+	return fail(ENOENT, "it has no disk %s", id);
+}
+
+int machine_disk_limits(struct machine *m, const char *id, struct disk_limits *limits)
+{
+	return fail(ENOENT, "it has no disk %s", id);
+}
+
+int machine_limit_disk(struct machine *m, const char *id, const struct disk_limits *limits)
+{
+	return fail(ENOENT, "it has no disk %s", id);
+}
+
 bool machine_is_dead(struct machine *m, char *where, unsigned len)
 {
 	snprintf(where, len, "rip 0x1234");
