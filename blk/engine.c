@@ -6,6 +6,9 @@
 
 #include <errno.h>
 #include <linux/falloc.h>
+#include <linux/fs.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 const char *const engine_kind_names[] = {"auto", "io_uring", "sync", NULL};
 
@@ -48,6 +51,20 @@ unsigned engine_rest(const struct blk_request *r, struct iovec *part, const stru
 	part->iov_len = r->iov[i].iov_len - skip;
 	*iov = part;
 	return 1;
+}
+
+/* By their numbers, as musl has no names for them yet. The 0 is the offset's upper half. */
+int64_t engine_move(const struct blk_request *r, int flags)
+{
+	long call = r->step == ENGINE_READ ? SYS_preadv2 : SYS_pwritev2, n;
+	struct iovec part;
+	const struct iovec *iov;
+	unsigned count = engine_rest(r, &part, &iov);
+
+	if (r->step == ENGINE_WRITE_DURABLE)
+		flags |= RWF_DSYNC;
+	n = syscall(call, r->file->fd, iov, count, r->file->base + r->off + r->moved, 0, flags);
+	return n < 0 ? -errno : n;
 }
 
 int engine_fallocate_mode(const struct blk_request *r)
@@ -106,6 +123,7 @@ void engine_add(struct blk_engine *e, struct engine_file *f)
 	f->engine = e;
 	f->slot = -1;
 	f->inflight = 0;
+	f->reads = f->writes = TELLS_UNKNOWN;
 	if (e->ops->add)
 		e->ops->add(e, f);
 }

@@ -31,16 +31,20 @@ enum engine_op {
 	ENGINE_ZERO,  /* fallocate(2): the range reads as zeroes, its storage stays */
 };
 
+/* Whether a file system knows RWF_NOWAIT: fails what would have to wait. */
+enum engine_tells { TELLS_UNKNOWN, TELLS, TELLS_NOT };
+
 /* Embedded in the disk that uses it. */
 struct engine_file {
 	int fd;        /* borrowed */
 	uint64_t base; /* bytes: where in it the disk begins */
-	bool buffered; /* what it reads may lie in the page cache */
+	bool buffered; /* goes through the page cache */
 	void (*done)(struct engine_file *f, struct blk_request *r, int rc); /* 0 or -errno */
 
-	struct blk_engine *engine; /* set by engine_add */
-	int slot;                  /* the engine's; -1: none */
-	unsigned inflight;         /* submitted and not yet completed */
+	struct blk_engine *engine;       /* set by engine_add */
+	int slot;                        /* the engine's; -1: none */
+	unsigned inflight;               /* submitted and not yet completed */
+	enum engine_tells reads, writes; /* unknown until the first request */
 };
 
 /* Everything is made here, so that a jail may close afterwards. 0 or -errno. */

@@ -39,6 +39,9 @@ void engine_result(struct blk_engine *e, struct blk_request *r, int64_t result);
  */
 unsigned engine_rest(const struct blk_request *r, struct iovec *part, const struct iovec **iov);
 
+/* Reads or writes what is not yet moved, with these RWF_ flags too: bytes or -errno. */
+int64_t engine_move(const struct blk_request *r, int flags);
+
 /* fallocate(2)'s mode for ENGINE_PUNCH and ENGINE_ZERO. */
 int engine_fallocate_mode(const struct blk_request *r);
 

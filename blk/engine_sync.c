@@ -6,39 +6,27 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fs.h>
 #include <stdlib.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 /* Requests that are done before others on the loop have their turn. */
 #define BUDGET 64
 
-static ssize_t move(const struct blk_request *r)
+static int64_t system_result(int rc)
 {
-	struct iovec part;
-	const struct iovec *iov;
-	int n = (int)engine_rest(r, &part, &iov);
-	off_t off = (off_t)(r->file->base + r->off + r->moved);
-
-	if (r->step == ENGINE_READ)
-		return preadv(r->file->fd, iov, n, off);
-	if (r->step == ENGINE_WRITE)
-		return pwritev(r->file->fd, iov, n, off);
-	/* By its number, as musl has no name for it yet. The 0 is the offset's upper half. */
-	return syscall(SYS_pwritev2, r->file->fd, iov, n, off, 0, RWF_DSYNC);
+	return rc < 0 ? -errno : rc;
 }
 
-static ssize_t perform(const struct blk_request *r)
+static int64_t perform(const struct blk_request *r)
 {
 	int fd = r->file->fd;
 
 	if (r->step == ENGINE_SYNC_DATA)
-		return fdatasync(fd);
+		return system_result(fdatasync(fd));
 	if (r->step < ENGINE_SYNC_DATA)
-		return move(r);
-	return fallocate(
-		fd, engine_fallocate_mode(r), (off_t)(r->file->base + r->off), (off_t)r->len);
+		return engine_move(r, 0);
+	return system_result(fallocate(
+		fd, engine_fallocate_mode(r), (off_t)(r->file->base + r->off), (off_t)r->len));
 }
 
 static int sync_run(struct blk_engine *e, bool wait)
@@ -48,11 +36,8 @@ static int sync_run(struct blk_engine *e, bool wait)
 	int left = BUDGET;
 
 	e->running = true;
-	while (left-- > 0 && (r = line_take(&e->line))) {
-		ssize_t n = perform(r);
-
-		engine_result(e, r, n < 0 ? -errno : n);
-	}
+	while (left-- > 0 && (r = line_take(&e->line)))
+		engine_result(e, r, perform(r));
 	e->running = nested;
 	if (e->line.first && !e->again.at_ns)
 		loop_arm(e->loop, &e->again, 0);

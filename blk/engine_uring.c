@@ -11,21 +11,24 @@
 
 #include <errno.h>
 #include <liburing.h>
+#include <linux/fs.h>
 #include <stdlib.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #define DEPTH 128u
 #define FILES 64
 /* What the kernel had no memory for is tried again after this. */
 #define RETRY_NS 1000000u
+/* A call that took this long has waited, and for how long calls are not made after one. */
+#define SLOW_NS 5000000u
+#define SHY_NS NSEC_PER_SEC
 
 struct uring {
 	struct blk_engine engine;
 	struct io_uring ring;
 	struct watch watch;
-	unsigned inside; /* requests in the ring or in the kernel */
-	bool table;      /* of files */
+	unsigned inside;    /* requests in the ring or in the kernel */
+	uint64_t shy_until; /* CLOCK_MONOTONIC ns: until then nothing is done here that may wait */
+	bool table;         /* of files */
 	bool used[FILES];
 };
 
@@ -74,17 +77,79 @@ static void prepare(struct io_uring_sqe *sqe, struct blk_request *r)
 	io_uring_sqe_set_data(sqe, r);
 }
 
+/* What it completes may submit: that waits in the line. */
+static void complete(struct uring *u, struct blk_request *r, int64_t result)
+{
+	bool nested = u->engine.running;
+
+	line_take(&u->engine.line);
+	u->engine.running = true;
+	engine_result(&u->engine, r, result);
+	u->engine.running = nested;
+}
+
+/* Does it, if that can be without waiting. */
+static bool do_at_once(struct uring *u, struct blk_request *r, enum engine_tells *tells)
+{
+	int64_t n = engine_move(r, RWF_NOWAIT);
+
+	*tells = n == -EOPNOTSUPP ? TELLS_NOT : TELLS;
+	if (n > 0)
+		complete(u, r, n);
+	return n > 0;
+}
+
+/* Does it, unless a call that was made so has waited a short while ago. */
+static bool do_waiting(struct uring *u, struct blk_request *r)
+{
+	uint64_t start = now_ns();
+	int64_t n;
+
+	if (start < u->shy_until)
+		return false;
+	n = engine_move(r, 0);
+	if (now_ns() - start > SLOW_NS)
+		u->shy_until = start + SHY_NS;
+	complete(u, r, n);
+	return true;
+}
+
+/*
+ * Whether the request is done here, not through the ring: the page cache has what is read, most
+ * often, and takes what is written. What the ring cannot do without waiting it hands to a worker,
+ * which costs two wake-ups; and some file systems cannot tell whether they would wait (ext4 for
+ * writes, tmpfs), so that there the ring never does such a request by itself. They rarely do wait,
+ * but for a writer that is slowed down so that the storage keeps up: a call that took long, for
+ * which others on the loop have waited, sends the next ones to the workers.
+ */
+static bool do_here(struct uring *u, struct blk_request *r, bool *cached)
+{
+	struct engine_file *f = r->file;
+	enum engine_tells *tells = r->step == ENGINE_READ ? &f->reads : &f->writes;
+
+	if (!f->buffered || r->step > ENGINE_WRITE)
+		return false;
+	if (*tells == TELLS_NOT)
+		return do_waiting(u, r);
+	*cached = *cached && do_at_once(u, r, tells);
+	return *cached;
+}
+
+/* Where one of a batch was not in the page cache, the others are not looked for. */
 static void fill(struct uring *u)
 {
-	struct io_uring_sqe *sqe;
+	bool cached = true;
 	struct blk_request *r;
 
-	while (u->inside < DEPTH && (r = line_take(&u->engine.line))) {
+	while (u->inside < DEPTH && (r = u->engine.line.first)) {
+		struct io_uring_sqe *sqe;
+
+		if (do_here(u, r, &cached))
+			continue;
 		sqe = io_uring_get_sqe(&u->ring);
-		if (!sqe) {
-			line_prepend(&u->engine.line, r);
+		if (!sqe)
 			return;
-		}
+		line_take(&u->engine.line);
 		prepare(sqe, r);
 		u->inside++;
 	}
@@ -97,7 +162,7 @@ static int enter(struct uring *u, bool wait)
 
 	do {
 		fill(u);
-		if (wait)
+		if (wait && u->inside)
 			rc = io_uring_submit_and_wait(&u->ring, 1);
 		else if (io_uring_sq_ready(&u->ring))
 			rc = io_uring_submit(&u->ring);
@@ -133,41 +198,11 @@ static void reap(struct uring *u)
 	u->engine.running = nested;
 }
 
-/*
- * One read alone may find its data in the page cache: asking for just that is cheaper than the
- * ring. A batch is not. What is not there, or not all of it, goes on through the ring.
- */
-static void read_cached(struct uring *u)
-{
-	struct blk_request *r = u->engine.line.first;
-	struct iovec part;
-	const struct iovec *iov;
-	unsigned n;
-	long got;
-
-	if (!r || r->next || r->step != ENGINE_READ || !r->file->buffered)
-		return;
-	n = engine_rest(r, &part, &iov);
-	/* By its number, as musl has no name for it yet. The 0 is the offset's upper half. */
-	got = syscall(
-		SYS_preadv2, r->file->fd, iov, n, r->file->base + r->off + r->moved, 0, RWF_NOWAIT);
-	if (got < 0 && errno != EAGAIN && errno != EINTR)
-		r->file->buffered = false;
-	if (got <= 0)
-		return;
-	line_take(&u->engine.line);
-	u->engine.running = true;
-	engine_result(&u->engine, r, got);
-	u->engine.running = false;
-}
-
 static int uring_run(struct blk_engine *e, bool wait)
 {
 	struct uring *u = of(e);
 	int rc;
 
-	if (!e->running)
-		read_cached(u);
 	rc = enter(u, wait && (u->inside || e->line.first) && !io_uring_cq_ready(&u->ring));
 	reap(u);
 	return rc ? rc : enter(u, false);

@@ -37,29 +37,42 @@ struct fixture {
 	int fd; /* the file, for a look behind the disk's back */
 };
 
-/* A file that is gone when it is closed, on the file system of the build. */
-static int scratch_file(uint64_t size)
+/* A file that is gone when it is closed, on the file system of `folder`. */
+static int file_in(const char *folder, uint64_t size)
 {
-	char name[] = "raw.XXXXXX";
-	int fd = mkostemp(name, O_CLOEXEC);
+	char name[64];
+	int fd;
 
+	snprintf(name, sizeof(name), "%s/raw.XXXXXX", folder);
+	fd = mkostemp(name, O_CLOEXEC);
 	assert_true(fd >= 0);
 	unlink(name);
 	assert_int_equal(ftruncate(fd, (off_t)size), 0);
 	return fd;
 }
 
-static int open_disk(struct fixture *f, uint64_t size)
+/* On the file system of the build. */
+static int scratch_file(uint64_t size)
+{
+	return file_in(".", size);
+}
+
+static int open_disk_in(struct fixture *f, const char *folder, uint64_t size)
 {
 	struct raw_config c = {.name = "scratch", .cache = f->cache};
 	int rc;
 
-	f->fd = scratch_file(size);
+	f->fd = file_in(folder, size);
 	c.fd = dup(f->fd);
 	rc = raw_create(&f->blk, f->engine, &c);
 	if (rc)
 		close(c.fd);
 	return rc;
+}
+
+static int open_disk(struct fixture *f, uint64_t size)
+{
+	return open_disk_in(f, ".", size);
 }
 
 static void start(struct fixture *f, enum engine_kind kind, enum raw_cache cache)
@@ -76,6 +89,12 @@ static void finish(struct fixture *f)
 	engine_destroy(f->engine);
 	loop_destroy(f->loop);
 	close(f->fd);
+}
+
+static void clear_disk(struct fixture *f)
+{
+	assert_int_equal(ftruncate(f->fd, 0), 0);
+	assert_int_equal(ftruncate(f->fd, (off_t)f->blk->size), 0);
 }
 
 static const enum engine_kind kinds[] = {ENGINE_IO_URING, ENGINE_SYNC};
@@ -97,6 +116,21 @@ static void test_random(void **state)
 	}
 }
 
+/* Where the kernel cannot tell whether a request would wait. */
+static void test_in_memory(void **state)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++) {
+		struct fixture f;
+
+		start(&f, kinds[i], RAW_WRITEBACK);
+		assert_int_equal(open_disk_in(&f, "/dev/shm", SIZE), 0);
+		blk_stress_zeroed(f.blk, f.loop, 30000, 2);
+		clear_disk(&f);
+		blk_stress_zeroed(f.blk, f.loop, 30000, 400);
+		finish(&f);
+	}
+}
+
 static void test_writethrough(void **state)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++) {
@@ -107,12 +141,6 @@ static void test_writethrough(void **state)
 		blk_stress_zeroed(f.blk, f.loop, 200, 8);
 		finish(&f);
 	}
-}
-
-static void clear_disk(struct fixture *f)
-{
-	assert_int_equal(ftruncate(f->fd, 0), 0);
-	assert_int_equal(ftruncate(f->fd, (off_t)f->blk->size), 0);
 }
 
 /* Where the build lies on a file system without O_DIRECT there is nothing to be tried. */
@@ -134,6 +162,8 @@ static void test_direct(void **state)
 		if (!direct(&f, kinds[i], SIZE))
 			skip();
 		blk_stress_zeroed(f.blk, f.loop, 2000, 16);
+		clear_disk(&f);
+		blk_stress_zeroed(f.blk, f.loop, 4000, 400);
 		/* As on a disk of 4 KiB blocks: what is not whole ones is read, changed, written.
 		 */
 		container_of(f.blk, struct raw, blk)->align = 4096;
@@ -550,6 +580,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_random),
+		cmocka_unit_test(test_in_memory),
 		cmocka_unit_test(test_writethrough),
 		cmocka_unit_test(test_direct),
 		cmocka_unit_test(test_zeroes_written),
