@@ -39,15 +39,15 @@ def digest(path):
     return hashed.digest()
 
 
-def run_on_debian(lab, path, kernel):
+def run_on_debian(lab, path, kernel, *options):
     """A command that writes, leaves a file open behind it, and ends."""
-    result = lab.run("--rootfs", path, kernel=kernel, command=[
+    result = lab.run("--rootfs", path, *options, kernel=kernel, command=[
         "bash", "-c", "cat /etc/debian_version; echo kept >/root/file; "
                       "sleep 1000 >/root/open & exit 7"])
     check_status(result, 7)
     check(result.out.startswith("12."), f"stdout is {tail(result.out)}")
     check_clean(path)
-    again = lab.run("--rootfs", path, kernel=kernel, command=["cat", "/root/file"])
+    again = lab.run("--rootfs", path, *options, kernel=kernel, command=["cat", "/root/file"])
     check_status(again, 0)
     check(again.out == "kept\n", f"stdout is {tail(again.out)}")
     check_clean(path)

@@ -24,6 +24,10 @@ class Failed(Exception):
     """A test's reason not to be content."""
 
 
+class Skipped(Exception):
+    """Why a test cannot be run here."""
+
+
 def case(name, alone=False):
     """Makes a function a test. `alone`: nothing else runs beside it."""
     def register(function):
@@ -52,8 +56,8 @@ def tail(text, length=300):
 class Lab:
     """What the tests are given: kernels, roots, and a place for VMs' directories."""
 
-    def __init__(self, cloud, minimal, work):
-        self.cloud, self.minimal_dir = cloud, minimal
+    def __init__(self, cloud, minimal, work, backport):
+        self.cloud, self.minimal_dir, self.backport = cloud, minimal, backport
         self.minimal = os.path.join(minimal, "vmlinux")
         self.root = os.path.join(work, "root")
         self.initrd = os.path.join(work, "initrd")
@@ -93,18 +97,19 @@ def status_of(process):
     return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
 
-def finish(args, lab, stdin=b"", stdout=subprocess.PIPE):
-    """Runs kvick to its end."""
+def finish(args, lab, stdin=b"", stdout=subprocess.PIPE, limit=None):
+    """Runs kvick to its end, in `limit` seconds if not LIMIT."""
+    limit = limit or LIMIT
     stats = lab.file(".stats")
     args = [*args[:2], "--stats", stats, *args[2:]]
     start = time.monotonic()
     with subprocess.Popen(args, stdin=subprocess.PIPE, stdout=stdout,
                           stderr=subprocess.PIPE) as process:
         try:
-            out, err = process.communicate(stdin, timeout=LIMIT)
+            out, err = process.communicate(stdin, timeout=limit)
         except subprocess.TimeoutExpired:
             process.kill()
-            raise Failed(f"no end within {LIMIT} s: {' '.join(args[1:])}") from None
+            raise Failed(f"no end within {limit} s: {' '.join(args[1:])}") from None
     with open(stats, encoding="utf-8") as f:
         text = f.read()
     os.unlink(stats)
@@ -164,9 +169,14 @@ class Console:
                     self.at = match.end()
                     return match
                 left = end - time.monotonic()
-                check(not self.over, f"ended before \"{pattern}\": {tail(self.text)}")
+                check(not self.over, f"ended before \"{pattern}\": {self._last_words()}")
                 check(left > 0, f"no \"{pattern}\" within {limit} s: {tail(self.text)}")
                 self.changed.wait(left)
+
+    def _last_words(self):
+        """Of one whose stdout has ended."""
+        self.threads[1].join()
+        return tail(self.text) + " " + tail(self.errors.decode(errors="replace"))
 
     def send(self, line):
         self.process.stdin.write(line.encode() + b"\n")
@@ -212,10 +222,13 @@ def say(text):
 
 
 def attempt(lab, name, function):
-    """Runs one test and says how it went. Returns whether it held."""
+    """Runs one test and says how it went. Returns whether it held, as far as it could be run."""
     start = time.monotonic()
     try:
         note = function(lab)
+    except Skipped as e:
+        say(f"skip {name} {e}")
+        return True
     except Failed as e:
         say(f"not ok {name} {e}")
         return False
