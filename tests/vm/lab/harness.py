@@ -170,7 +170,8 @@ class Console:
                     self.at = match.end()
                     return match
                 left = end - time.monotonic()
-                check(not self.over, f"ended before \"{pattern}\": {self._last_words()}")
+                if self.over:
+                    raise Failed(f"ended before \"{pattern}\": {self._last_words()}")
                 check(left > 0, f"no \"{pattern}\" within {limit} s: {tail(self.text)}")
                 self.changed.wait(left)
 
