@@ -147,8 +147,10 @@ static int grow_file(const char *vm, const char *id, const char *text_of_size)
 		return rc;
 	disk = find_disk(status, id);
 	rc = disk ? grow(status, disk, size) : -ENOENT;
+	if (rc < 0 && disk)
+		fail_context(rc, "disk %s", id);
 	json_decref(status);
-	return rc < 0 ? fail_context(rc, "%s: disk %s", vm, id) : 0;
+	return rc < 0 ? fail_context(rc, "%s", vm) : 0;
 }
 
 static int resize(char **words)

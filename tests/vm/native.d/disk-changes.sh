@@ -39,7 +39,7 @@ test_disk_resize() {
 test_disk_resize_refused() {
 	truncate -s 1M disk
 	change vm rate path=disk
-	refused_by "vm: disk nope: it has no disk nope" resize-disk vm nope 2M
+	refused_by "vm: it has no disk nope" resize-disk vm nope 2M
 	refused_by "vm: disk disk: disk has 1048576 bytes: a disk does not become smaller" resize-disk vm disk 512K
 	refused_by "vm: disk disk: 1048577 bytes are not whole sectors" resize-disk vm disk 1048577B
 	refused_by "size 2X: must be a size" resize-disk vm disk 2X
