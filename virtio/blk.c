@@ -308,8 +308,8 @@ static void vblk_kick(struct virtio_device *dev, unsigned index)
 		queue_disable_kicks(q);
 		while (left > 0 && serve_next(v, index))
 			left--;
+		blk_commit(v->blk);
 	} while (queue_enable_kicks(q) && left > 0 && !v->starved);
-	blk_commit(v->blk);
 	if (left == 0)
 		virtio_kick_again(dev, index);
 }
