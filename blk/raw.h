@@ -5,6 +5,8 @@
 
 #include "blk/blk.h"
 
+#include <sys/types.h>
+
 struct blk_engine;
 
 enum raw_cache {
@@ -33,5 +35,8 @@ struct raw_config {
  * whose memory or range is not aligned as that needs are done one at a time through a buffer.
  */
 int raw_create(struct blk **out, struct blk_engine *e, const struct raw_config *c);
+
+/* 0, or -EINVAL with a message that says what it is where it is neither file nor block device. */
+int raw_check_kind(mode_t mode, const char *name);
 
 #endif

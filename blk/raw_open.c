@@ -28,6 +28,13 @@ static const char *kind_of(mode_t mode)
 	return S_ISCHR(mode) ? "a character device" : "of no known kind";
 }
 
+int raw_check_kind(mode_t mode, const char *name)
+{
+	if (S_ISREG(mode) || S_ISBLK(mode))
+		return 0;
+	return fail(EINVAL, "disk %s: is %s, not a file or a block device", name, kind_of(mode));
+}
+
 /* O_NONBLOCK is taken off: on some devices it makes the kernel give up where it should wait. */
 static int check_flags(const struct raw *w, const struct raw_config *c)
 {
@@ -128,9 +135,9 @@ int raw_open(struct raw *w, const struct raw_config *c)
 
 	if (fstat(c->fd, &st) < 0)
 		return failno(errno, "disk %s", c->name);
-	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
-		return fail(EINVAL, "disk %s: is %s, not a file or a block device", c->name,
-			kind_of(st.st_mode));
+	rc = raw_check_kind(st.st_mode, c->name);
+	if (rc)
+		return rc;
 	w->device = S_ISBLK(st.st_mode);
 	w->cache = c->cache;
 	w->blk.name = c->name;

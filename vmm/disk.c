@@ -129,6 +129,8 @@ static int check(const struct disk_config *d)
 {
 	if (!d->path || !*d->path)
 		return fail(EINVAL, "path: must name the image's file");
+	if (d->id && !*d->id)
+		return fail(EINVAL, "id: must not be empty");
 	if (d->serial && strlen(d->serial) > 20)
 		return fail(EINVAL, "serial %s: must be at most 20 bytes", d->serial);
 	if (!*d->overlay)
@@ -321,8 +323,14 @@ int disk_open(const struct disk_config *d, struct disk_files *out)
 	struct stat st;
 	int rc;
 
+	/* To open one of another kind may do something, or fail in words that say nothing. */
+	if (stat(d->path, &st) < 0)
+		return failno(errno, "disk %s", d->path);
+	rc = raw_check_kind(st.st_mode, d->path);
+	if (rc)
+		return rc;
 	/* A device that someone has mounted or opened so is left alone. */
-	if (stat(d->path, &st) == 0 && S_ISBLK(st.st_mode) && !only_reads(d))
+	if (S_ISBLK(st.st_mode) && !only_reads(d))
 		flags |= O_EXCL;
 	f.image = fd = open(d->path, flags);
 	if (fd < 0)

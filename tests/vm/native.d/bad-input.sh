@@ -65,6 +65,7 @@ test_bad_disks() {
 	: >empty
 	truncate -s 1000 odd
 	mkfifo fifo
+	python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind("socket")'
 	printf 'QFI\xfb' >qcow2
 	truncate -s 1M qcow2
 	refused '--disk-engine fast: must be one of auto, io_uring, sync' boot hello --disk-engine fast
@@ -94,58 +95,86 @@ test_bad_disks() {
 	disk_refused '--disk: path=disk,root=1,partition=1: root and part' path=disk,root=1,partition=1
 	disk_refused 'disk nowhere: No such file' path=nowhere
 	disk_refused 'disk a,b: No such file' path=a,,b
-	disk_refused 'disk .: ' path=.
-	disk_refused 'disk fifo: is a ' path=fifo
-	disk_refused 'disk /dev/null: is a ' path=/dev/null
-	disk_refused 'disk empty: ' path=empty
-	disk_refused 'disk odd: ' path=odd
+	disk_refused 'disk .: is a directory, not a file' path=.
+	disk_refused 'disk fifo: is a FIFO, not a file' path=fifo
+	disk_refused 'disk socket: is a socket, not a file' path=socket
+	disk_refused 'disk /dev/null: is a character device, not a file' path=/dev/null
+	disk_refused 'disk empty: is empty' path=empty
+	disk_refused 'disk odd: 1000 bytes from byte 0 on are not whole blocks of 512' path=odd
+	disk_refused 'disk disk/: Not a directory' path=disk/
 	disk_refused 'disk qcow2: it is a qcow2 image' path=qcow2
 	refused '--disk: at most 6 disks' boot hello --disk path=disk,ro --disk path=disk,ro \
 		--disk path=disk,ro --disk path=disk,ro --disk path=disk,ro --disk path=disk,ro --disk path=disk,ro
 }
 
-# A second user is refused while a first one writes; readers share.
+# Each key without a value, with an empty one, with one that is out of range or none, and doubled.
+test_bad_disk_keys() {
+	local key wrong
+	truncate -s 1M disk
+	for key in path format overlay cache queues id serial bw bw-burst iops iops-burst \
+		on-error root partition; do
+		disk_refused "--disk: $key: $key: needs a value, $key=" "$key"
+	done
+	for key in format cache queues bw iops on-error root partition; do
+		for wrong in '' x -1 1.5 99999999999999999999; do
+			disk_refused "--disk: path=disk,$key=$wrong: $key $wrong: " \
+				"path=disk,$key=$wrong"
+		done
+	done
+	disk_refused '--disk: path=disk,ro=maybe: ro maybe: must be yes or no' path=disk,ro=maybe
+	disk_refused '--disk: path=disk,id=: id: must not be empty' path=disk,id=
+	disk_refused '--disk: path=: path: must name' path=
+	disk_refused '--disk: path=disk,: unknown key ""' path=disk,
+	disk_refused '--disk: path=disk, ro: unknown key " ro"' 'path=disk, ro'
+	disk_refused '--disk: path=disk,iops=4294967296: iops 4294967296: too large' \
+		path=disk,iops=4294967296
+	disk_refused 'disk 000' "path=$(printf '%0300d' 0)"
+}
+
+# A second user is refused while a first one writes, and told who that is; readers share.
 test_disk_shared() {
 	truncate -s 1M disk
 	start first parked --disk path=disk
-	refused_beside 'disk disk: ' boot hello --disk path=disk
-	says 'kvick'
-	refused_beside 'disk disk: ' boot hello --disk path=disk,ro
+	refused_beside "disk disk: is in use by kvick (pid $pid)" boot hello --disk path=disk
+	refused_beside "disk disk: is written to by kvick (pid $pid)" \
+		boot hello --disk path=disk,ro
+	refused_beside 'disk disk: is written to by kvick' boot hello \
+		--disk path=disk,overlay=memory
 	kvick kill first
 	ends 137
 	start reader parked --disk path=disk,ro
+	refused_beside "disk disk: is in use by kvick (pid $pid)" boot hello --disk path=disk
 	boot hello --disk path=disk,overlay=memory </dev/null
 	status_is 0
 	kvick kill reader
 	ends 137
 }
 
-# overlay_in_use NAME: the VM of that name has a file of the disk's size that has no name.
-overlay_in_use() {
-	local fd found=
-	for fd in "/proc/$pid/fd"/*; do
-		[[ $(readlink "$fd") != "$PWD"/*' (deleted)' ]] || found=$fd
-	done
-	[ -n "$found" ] || fail 'no overlay is open'
-	[ "$(stat -L -c '%s %b' "$found")" = '1048576 0' ] || fail 'the overlay is not sparse'
-}
-
-# What an overlay leaves behind is nothing, even of a VM that is killed.
-test_disk_overlay_file() {
+# Programs of QEMU's are refused while a VM has the image, and a VM while they have it.
+test_disk_shared_with_qemu() {
+	command -v qemu-io >/dev/null || skip 'host: no qemu-io'
 	truncate -s 1M disk
-	mkdir dir
-	start named parked --disk path=disk,overlay=over
-	overlay_in_use
-	[ ! -e over ] || fail 'the overlay has a name'
-	kill -KILL "$pid"
+	start first parked --disk path=disk
+	! qemu-io -f raw -c 'write 0 512' disk >out 2>err || fail 'qemu-io has written to it'
+	says 'lock'
+	! qemu-img resize -f raw disk 2M >out 2>err || fail 'qemu-img has made it larger'
+	says 'lock'
+	kvick kill first
 	ends 137
-	start unnamed parked --disk path=disk,overlay=dir,cache=writethrough
-	overlay_in_use
-	kill -KILL "$pid"
-	ends 137
-	[ -z "$(ls -A dir)" ] || fail 'something is left in dir'
-	[ ! -e over ] || fail 'something is left of over'
-	kvick ps
+	mkfifo words
+	qemu-io -f raw disk <words >said 2>&1 &
+	pid=$!
+	exec {words}>words
+	echo 'write 0 512' >&"$words"
+	until grep -q wrote said; do
+		kill -0 "$pid" || fail "$(cat said)"
+		sleep 0.05
+	done
+	refused_beside "disk disk: is in use by qemu-io (pid $pid)" boot hello --disk path=disk
+	exec {words}>&-
+	ends 0
+	boot hello --append greeting --disk path=disk </dev/null
+	status_is 0
 }
 
 # As refused, while another VM runs.
@@ -179,12 +208,17 @@ prepare_for_others() {
 
 test_unreadable() {
 	prepare_for_others
-	echo text >secret
+	truncate -s 1M secret
 	chmod 600 secret
 	as_nobody --kernel secret
 	says 'kvick: --kernel secret: Permission denied'
 	as_nobody --kernel hello --initrd secret
 	says 'kvick: --initrd secret: Permission denied'
+	as_nobody --kernel hello --disk path=secret
+	says 'kvick: disk secret: Permission denied'
+	chmod 644 secret
+	as_nobody --kernel hello --disk path=secret
+	says 'kvick: disk secret: Permission denied'
 }
 
 # in_namespace COMMAND...: with a /dev of its own, made by make_dev there.
