@@ -8,17 +8,27 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* Decimal digits from *p on, which is moved behind them. -EINVAL for none, -ERANGE for too many. */
-static int parse_digits(const char **p, uint64_t *out)
+/* Of a digit in base 10 or 16; -1: it is none. */
+static int digit(char c, unsigned base)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (base == 16 && c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	return base == 16 && c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* Digits from *p on, which is moved behind them. -EINVAL for none, -ERANGE for too many. */
+static int parse_digits(const char **p, unsigned base, uint64_t *out)
 {
 	const char *s = *p;
 	uint64_t v = 0;
 
-	if (*s < '0' || *s > '9')
+	if (digit(*s, base) < 0)
 		return -EINVAL;
-	for (; *s >= '0' && *s <= '9'; s++) {
-		if (__builtin_mul_overflow(v, 10, &v) ||
-			__builtin_add_overflow(v, (uint64_t)(*s - '0'), &v))
+	for (; digit(*s, base) >= 0; s++) {
+		if (__builtin_mul_overflow(v, base, &v) ||
+			__builtin_add_overflow(v, (uint64_t)digit(*s, base), &v))
 			return -ERANGE;
 	}
 	*p = s;
@@ -28,9 +38,12 @@ static int parse_digits(const char **p, uint64_t *out)
 
 int parse_u32(const char *text, uint32_t *out)
 {
+	bool hex = text[0] == '0' && (text[1] == 'x' || text[1] == 'X');
 	uint64_t v;
-	int rc = parse_digits(&text, &v);
+	int rc;
 
+	text += hex ? 2 : 0;
+	rc = parse_digits(&text, hex ? 16 : 10, &v);
 	if (rc < 0)
 		return rc;
 	if (*text)
@@ -60,7 +73,7 @@ static int size_shift(const char *suffix)
 int parse_size(const char *text, uint64_t *out)
 {
 	uint64_t v;
-	int rc = parse_digits(&text, &v);
+	int rc = parse_digits(&text, 10, &v);
 	int shift;
 
 	if (rc < 0)
@@ -77,7 +90,7 @@ int parse_size(const char *text, uint64_t *out)
 int parse_seconds(const char *text, uint64_t *ns)
 {
 	uint64_t whole, unit = NSEC_PER_SEC, part = 0;
-	int rc = parse_digits(&text, &whole);
+	int rc = parse_digits(&text, 10, &whole);
 
 	if (rc < 0)
 		return rc;

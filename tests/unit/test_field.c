@@ -115,6 +115,38 @@ static void sizes(void **state)
 	}
 }
 
+static void numbers(void **state)
+{
+	static const struct {
+		const char *text;
+		uint32_t value;
+		int rc;
+	} cases[] = {
+		{"0", 0, 0},
+		{"4294967295", UINT32_MAX, 0},
+		{"4294967296", 0, -ERANGE},
+		{"0x1f", 31, 0},
+		{"0X1F", 31, 0},
+		{"0xffffffff", UINT32_MAX, 0},
+		{"0x100000000", 0, -ERANGE},
+		{"0x10000000000000000", 0, -ERANGE},
+		{"", 0, -EINVAL},
+		{"0x", 0, -EINVAL},
+		{"1f", 0, -EINVAL},
+		{"0x1g", 0, -EINVAL},
+		{"0x-1", 0, -EINVAL},
+		{"x1", 0, -EINVAL},
+		{"-1", 0, -EINVAL},
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		uint32_t v = 0;
+
+		assert_int_equal(parse_u32(cases[i].text, &v), cases[i].rc);
+		assert_int_equal(v, cases[i].value);
+	}
+}
+
 static void sizes_read_back(void **state)
 {
 	static const uint64_t all[] = {
@@ -372,6 +404,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(sizes),
+		cmocka_unit_test(numbers),
 		cmocka_unit_test(sizes_read_back),
 		cmocka_unit_test(seconds),
 		cmocka_unit_test(defaults),
