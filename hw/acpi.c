@@ -221,12 +221,12 @@ static uint64_t madt(struct tables *t, const struct acpi_config *cfg)
 }
 
 /* PCI firmware specification 3.2, 4.1.2: where configuration space is in memory. */
-static uint64_t mcfg(struct tables *t)
+static uint64_t mcfg(struct tables *t, unsigned buses)
 {
 	uint8_t *h = open_table(t, "MCFG", 1, MCFG_REST);
 
 	put_le64(h + MCFG_BASE, LAYOUT_PCI_ECAM);
-	h[MCFG_LAST_BUS] = LAYOUT_PCI_BUSES - 1;
+	h[MCFG_LAST_BUS] = (uint8_t)(buses - 1);
 	return close_table(t);
 }
 
@@ -272,8 +272,8 @@ static int build(struct tables *t, const struct acpi_config *cfg)
 	len += 8;
 	put_le64(entries + len, madt(t, cfg));
 	len += 8;
-	if (cfg->pci) {
-		put_le64(entries + len, mcfg(t));
+	if (cfg->pci_buses) {
+		put_le64(entries + len, mcfg(t, cfg->pci_buses));
 		len += 8;
 	}
 	open_table(t, "XSDT", 1, 0);

@@ -23,7 +23,7 @@ struct acpi_config {
 	bool serial;   /* there is a COM1 */
 	const struct acpi_mmio *mmio;
 	unsigned mmio_count; /* 36 at most */
-	bool pci;            /* there is a PCI bus (hw/pci.h) */
+	unsigned pci_buses;  /* 0: there is no PCI (hw/pci.h) */
 };
 
 #define ACPI_ROOM (LAYOUT_RESET_VECTOR - LAYOUT_ACPI) /* bytes */

@@ -109,7 +109,7 @@ static void virtio_device(struct aml *a, const struct acpi_config *cfg, unsigned
  * PCI interrupts are MSI-X: there is no routing of pins to tell. _CBA would repeat what the MCFG
  * says. The data port's neighbours are the bridge's own, the window is what it hands on.
  */
-static void host_bridge(struct aml *a)
+static void host_bridge(struct aml *a, unsigned buses)
 {
 	aml_device(a, "PCI0");
 	aml_name_eisaid(a, "_HID", "PNP0A08");
@@ -119,7 +119,7 @@ static void host_bridge(struct aml *a)
 	aml_name_int(a, "_BBN", 0);
 	aml_name_int(a, "_CCA", 1);
 	aml_resources(a);
-	aml_res_bus(a, 0, LAYOUT_PCI_BUSES - 1);
+	aml_res_bus(a, 0, (uint16_t)(buses - 1));
 	aml_res_io(a, PORT_PCI_ADDRESS, 8);
 	aml_res_window32(a, LAYOUT_PCI_WINDOW, LAYOUT_PCI_WINDOW_SIZE);
 	aml_end(a);
@@ -127,13 +127,13 @@ static void host_bridge(struct aml *a)
 }
 
 /* Linux does not use configuration space in memory unless it is somebody's. */
-static void pci_reserved(struct aml *a)
+static void pci_reserved(struct aml *a, unsigned buses)
 {
 	aml_device(a, "ECAM");
 	aml_name_eisaid(a, "_HID", "PNP0C02");
 	aml_name_int(a, "_UID", 0);
 	aml_resources(a);
-	aml_res_mem32(a, LAYOUT_PCI_ECAM, LAYOUT_PCI_ECAM_SIZE);
+	aml_res_mem32(a, LAYOUT_PCI_ECAM, buses << LAYOUT_PCI_BUS_SHIFT);
 	aml_end(a);
 	aml_end(a);
 }
@@ -159,9 +159,9 @@ void acpi_dsdt(struct aml *a, const struct acpi_config *cfg)
 	event_device(a);
 	for (unsigned i = 0; i < cfg->mmio_count; i++)
 		virtio_device(a, cfg, i);
-	if (cfg->pci) {
-		pci_reserved(a);
-		host_bridge(a);
+	if (cfg->pci_buses) {
+		pci_reserved(a, cfg->pci_buses);
+		host_bridge(a, cfg->pci_buses);
 	}
 	aml_end(a);
 	sleep_states(a);

@@ -27,9 +27,9 @@
 #define LAYOUT_VIRTIO_MMIO 0xd0000000u /* one page a device */
 #define LAYOUT_VIRTIO_MMIO_STRIDE 0x1000u
 #define LAYOUT_VIRTIO_MMIO_MAX 32u
-#define LAYOUT_PCI_ECAM 0xe0000000u /* configuration space, 1 MiB a bus; room for 256 */
-#define LAYOUT_PCI_BUSES 1u
-#define LAYOUT_PCI_ECAM_SIZE (LAYOUT_PCI_BUSES << 20)
+#define LAYOUT_PCI_ECAM 0xe0000000u /* configuration space, 1 MiB a bus */
+#define LAYOUT_PCI_BUS_SHIFT 20
+#define LAYOUT_PCI_ECAM_SIZE 0x1000000u /* what is kept for it */
 #define LAYOUT_IOAPIC 0xfec00000u
 #define LAYOUT_LAPIC 0xfee00000u
 #define LAYOUT_IDENTITY_MAP 0xfeffc000u /* for KVM on hosts without unrestricted guests */

@@ -22,12 +22,24 @@
 
 /* ---- Configuration space ---- */
 
+static struct pci_function *find_behind(struct pci *p, uint64_t bus)
+{
+	for (unsigned i = 0; i < p->ports; i++)
+		if (pci_port_bus(&p->port[i]) == bus)
+			return atomic_load(&p->at[PCI_SLOTS + i]);
+	return NULL;
+}
+
 /* `at` is as in memory: bus, device, function and register in 8, 5, 3 and 12 bits. */
 static struct pci_function *find_function(struct pci *p, uint64_t at)
 {
-	if (at >> 20 || at >> 12 & 7)
-		return NULL;
-	return atomic_load(&p->slot[at >> 15]);
+	unsigned slot = at >> 15 & 31, number = at >> 12 & 7;
+
+	if (at >> 20)
+		return slot || number ? NULL : find_behind(p, at >> 20);
+	if (number)
+		return slot == p->port_slot && number < p->ports ? &p->port[number] : NULL;
+	return atomic_load(&p->at[slot]);
 }
 
 /* No access crosses a double word, as none does on a bus. */
@@ -74,8 +86,8 @@ static void ecam_write(void *dev, uint64_t off, const void *data, unsigned len)
 
 static const struct bus_ops ecam_ops = {.read = ecam_read, .write = ecam_write};
 
-/* What the data port refers to, as in memory: SIZE where it refers to nothing. */
-#define NOWHERE LAYOUT_PCI_ECAM_SIZE
+/* What the data port refers to where it refers to nothing: a bus past the last. */
+#define NOWHERE (256ull << 20)
 
 static uint64_t port_target(const struct pci *p, uint64_t off)
 {
@@ -116,7 +128,7 @@ static const struct bus_ops port_ops = {.read = port_read, .write = port_write};
 /* ---- BARs ---- */
 
 struct map {
-	uint64_t base[PCI_SLOTS][PCI_BARS];
+	uint64_t base[PCI_PLACES][PCI_BARS];
 };
 
 static bool in_window(uint64_t base, uint64_t size)
@@ -125,11 +137,18 @@ static bool in_window(uint64_t base, uint64_t size)
 	       range_ok(base - LAYOUT_PCI_WINDOW, size, LAYOUT_PCI_WINDOW_SIZE);
 }
 
+static bool is_reached(const struct pci *p, unsigned place, uint64_t base, uint64_t size)
+{
+	if (place >= PCI_SLOTS && !pci_port_passes(&p->port[place - PCI_SLOTS], base, size))
+		return false;
+	return in_window(base, size);
+}
+
 /* Whether a BAR that has its place already is in the way. */
 static bool is_taken(struct pci *p, const struct map *m, uint64_t base, uint64_t size)
 {
-	for (unsigned i = 0; i < PCI_SLOTS; i++) {
-		const struct pci_function *f = atomic_load(&p->slot[i]);
+	for (unsigned i = 0; i < PCI_PLACES; i++) {
+		const struct pci_function *f = atomic_load(&p->at[i]);
 
 		for (unsigned n = 0; f && n < PCI_BARS; n++) {
 			uint64_t other = m->base[i][n];
@@ -144,13 +163,13 @@ static bool is_taken(struct pci *p, const struct map *m, uint64_t base, uint64_t
 static void find_places(struct pci *p, struct map *m)
 {
 	memset(m, 0, sizeof(*m));
-	for (unsigned i = 0; i < PCI_SLOTS; i++) {
-		const struct pci_function *f = atomic_load(&p->slot[i]);
+	for (unsigned i = 0; i < PCI_PLACES; i++) {
+		const struct pci_function *f = atomic_load(&p->at[i]);
 
 		for (unsigned n = 0; f && n < PCI_BARS; n++) {
 			uint64_t base = pci_function_wanted(f, n), size = f->bar[n].size;
 
-			if (base && in_window(base, size) && !is_taken(p, m, base, size))
+			if (base && is_reached(p, i, base, size) && !is_taken(p, m, base, size))
 				m->base[i][n] = base;
 		}
 	}
@@ -166,8 +185,8 @@ static void move_bar(struct pci_function *f, unsigned n, uint64_t base)
 /* Those that leave their place become silent; or those that have a new one answer there. */
 static void move_bars(struct pci *p, const struct map *m, bool answer)
 {
-	for (unsigned i = 0; i < PCI_SLOTS; i++) {
-		struct pci_function *f = atomic_load(&p->slot[i]);
+	for (unsigned i = 0; i < PCI_PLACES; i++) {
+		struct pci_function *f = atomic_load(&p->at[i]);
 
 		for (unsigned n = 0; f && n < PCI_BARS; n++) {
 			uint64_t now = atomic_load(&f->base[n]), next = m->base[i][n];
@@ -193,8 +212,8 @@ static struct pci_function *find_bar(struct pci *p, uint64_t *off, unsigned len,
 {
 	uint64_t addr = LAYOUT_PCI_WINDOW + *off;
 
-	for (unsigned i = 0; i < PCI_SLOTS; i++) {
-		struct pci_function *f = atomic_load(&p->slot[i]);
+	for (unsigned i = 0; i < PCI_PLACES; i++) {
+		struct pci_function *f = atomic_load(&p->at[i]);
 
 		for (*n = 0; f && *n < PCI_BARS; ++*n) {
 			uint64_t base = atomic_load(&f->base[*n]);
@@ -231,22 +250,44 @@ static const struct bus_ops window_ops = {.read = window_read, .write = window_w
 
 /* ---- The machine's side ---- */
 
-int pci_attach(struct pci *p, struct pci_function *f)
+unsigned pci_buses(const struct pci *p)
 {
-	int rc = -ENOSPC;
+	return 1 + p->ports;
+}
+
+bool pci_is_free(struct pci *p, unsigned place)
+{
+	bool there = place < PCI_SLOTS || place - PCI_SLOTS < p->ports;
+
+	return there && !atomic_load(&p->at[place]);
+}
+
+unsigned pci_free_place(struct pci *p)
+{
+	for (unsigned i = 0; i < PCI_PLACES; i++)
+		if (pci_is_free(p, i) && (i >= PCI_SLOTS || !(p->wanted >> i & 1)))
+			return i;
+	return 0;
+}
+
+int pci_attach(struct pci *p, struct pci_function *f, unsigned place)
+{
+	int rc = 0;
 
 	pthread_mutex_lock(&p->lock);
-	for (unsigned i = 0; i < PCI_SLOTS && rc; i++) {
-		if (atomic_load(&p->slot[i]))
-			continue;
+	if (!place)
+		place = pci_free_place(p);
+	if (!place) {
+		rc = fail(ENOSPC, "%s: all slots of the PCI bus are taken", f->name);
+	} else if (!pci_is_free(p, place)) {
+		rc = fail(EBUSY, "%s: slot %u of the PCI bus is taken", f->name, place);
+	} else {
 		f->pci = p;
-		f->slot = i;
-		atomic_store(&p->slot[i], f);
-		rc = 0;
+		f->place = place;
+		atomic_store(&p->at[place], f);
 	}
 	pthread_mutex_unlock(&p->lock);
-	return rc ? fail(ENOSPC, "%s: all %u slots of the PCI bus are taken", f->name, PCI_SLOTS)
-		  : 0;
+	return rc;
 }
 
 void pci_detach(struct pci_function *f)
@@ -256,7 +297,7 @@ void pci_detach(struct pci_function *f)
 	if (!p)
 		return;
 	pthread_mutex_lock(&p->lock);
-	atomic_store(&p->slot[f->slot], NULL);
+	atomic_store(&p->at[f->place], NULL);
 	for (unsigned n = 0; n < PCI_BARS; n++)
 		if (atomic_load(&f->base[n]))
 			move_bar(f, n, 0);
@@ -271,7 +312,7 @@ static int claim(struct pci *p)
 	const struct bus_range ports = {
 		.base = PORT_PCI_ADDRESS, .size = 8, .ops = &port_ops, .dev = p, .name = "pci"};
 	const struct bus_range ecam = {.base = LAYOUT_PCI_ECAM,
-		.size = LAYOUT_PCI_ECAM_SIZE,
+		.size = (uint64_t)pci_buses(p) << LAYOUT_PCI_BUS_SHIFT,
 		.ops = &ecam_ops,
 		.dev = p,
 		.name = "pci configuration"};
@@ -295,7 +336,43 @@ static int claim(struct pci *p)
 	return rc;
 }
 
-int pci_create(struct pci **out, struct bus *pio, struct bus *mmio)
+static void put(struct pci *p, struct pci_function *f, unsigned place)
+{
+	f->pci = p;
+	f->place = place;
+	if (place < PCI_PLACES)
+		atomic_store(&p->at[place], f);
+}
+
+/* Into the last slot that nobody has asked for. */
+static int add_ports(struct pci *p, unsigned ports)
+{
+	if (!ports)
+		return 0;
+	p->port_slot = PCI_SLOTS - 1;
+	while (p->port_slot && p->wanted >> p->port_slot & 1)
+		p->port_slot--;
+	if (!p->port_slot)
+		return fail(ENOSPC, "no slot of the PCI bus is left for the root ports that more "
+				    "devices than slots need");
+	p->port = calloc(ports, sizeof(*p->port));
+	if (!p->port)
+		return fail(ENOMEM, "no memory for %u PCI root ports", ports);
+	for (; p->ports < ports; p->ports++) {
+		pci_port_init(&p->port[p->ports], p->ports);
+		put(p, &p->port[p->ports], p->ports ? PCI_PLACES + p->ports : p->port_slot);
+	}
+	return 0;
+}
+
+static void free_pci(struct pci *p)
+{
+	pthread_mutex_destroy(&p->lock);
+	free(p->port);
+	free(p);
+}
+
+int pci_create(struct pci **out, const struct pci_config *cfg)
 {
 	const struct pci_id id = {
 		.vendor = BRIDGE_VENDOR, .device = BRIDGE_DEVICE, .class = BRIDGE_CLASS};
@@ -304,19 +381,20 @@ int pci_create(struct pci **out, struct bus *pio, struct bus *mmio)
 
 	if (!p)
 		return fail(ENOMEM, "no memory for a PCI bus");
-	p->pio = pio;
-	p->mmio = mmio;
+	p->pio = cfg->pio;
+	p->mmio = cfg->mmio;
+	p->wanted = cfg->wanted;
 	p->bridge.name = "host bridge";
 	pthread_mutex_init(&p->lock, NULL);
 	pci_function_init(&p->bridge, &id);
-	rc = claim(p);
-	if (rc) {
-		pthread_mutex_destroy(&p->lock);
-		free(p);
-		return rc;
-	}
-	*out = p;
-	return pci_attach(p, &p->bridge);
+	put(p, &p->bridge, 0);
+	rc = add_ports(p, cfg->ports);
+	rc = rc ? rc : claim(p);
+	if (rc)
+		free_pci(p);
+	else
+		*out = p;
+	return rc;
 }
 
 void pci_destroy(struct pci *p)
@@ -326,22 +404,26 @@ void pci_destroy(struct pci *p)
 	bus_del(p->mmio, LAYOUT_PCI_WINDOW);
 	bus_del(p->mmio, LAYOUT_PCI_ECAM);
 	bus_del(p->pio, PORT_PCI_ADDRESS);
-	pthread_mutex_destroy(&p->lock);
-	free(p);
+	free_pci(p);
 }
 
 void pci_reset(struct pci *p)
 {
 	p->address = 0;
 	pci_function_reset(&p->bridge);
+	for (unsigned i = 0; i < p->ports; i++)
+		pci_function_reset(&p->port[i]);
 }
 
 void pci_save(struct pci *p, struct stream_out *s)
 {
 	stream_begin(s, "pci", 1);
 	stream_put_u32(s, p->address);
+	stream_put_u8(s, (uint8_t)p->ports);
 	stream_end(s);
 	pci_function_save(&p->bridge, s);
+	for (unsigned i = 0; i < p->ports; i++)
+		pci_function_save(&p->port[i], s);
 }
 
 int pci_load(struct pci *p, struct stream_in *s)
@@ -351,6 +433,11 @@ int pci_load(struct pci *p, struct stream_in *s)
 	if (rc < 0)
 		return rc;
 	p->address = stream_get_u32(s) & ADDRESS_BITS;
+	if (stream_get_u8(s) != p->ports)
+		stream_bad(s, "another number of root ports");
 	rc = stream_close(s);
-	return rc ? rc : pci_function_load(&p->bridge, s);
+	rc = rc ? rc : pci_function_load(&p->bridge, s);
+	for (unsigned i = 0; i < p->ports && !rc; i++)
+		rc = pci_function_load(&p->port[i], s);
+	return rc;
 }

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
-// PCI: a host bridge with one root bus, and what a device on it is made of (PCI 3.0, 6).
+// PCI: a host bridge, its root bus, and what a device on it is made of (PCI 3.0, 6).
+//
+// Where there are more devices than the root bus has slots, one slot has root ports for functions,
+// each of which leads to a bus with one device (PCI-to-PCI Bridge 1.2, 3; PCI Express 4.0, 7.5).
 //
 // A function's configuration space is bytes with a mask of those bits that the guest may change:
 // nothing else that it writes has any effect. It is reached by memory (PCI Express 4.0, 7.2.2) and
@@ -7,9 +10,10 @@
 // bytes reads as zeroes: no extended capabilities.
 //
 // The guest places BARs as it likes. One answers while memory decoding is enabled and it lies
-// wholly within the window, and off every other BAR that answers and comes before it in the order
-// of slots and numbers; else it is silent, and what the guest does there is read as all ones and
-// dropped. Nothing is added to or taken from the bus for that: the window is one range on it.
+// wholly within the window, and within that of the port it is behind, and off every other BAR that
+// answers and comes before it in the order of places and numbers; else it is silent, and what the
+// guest does there is read as all ones and dropped. Nothing is added to or taken from the bus for
+// that: the window is one range on it.
 //
 // There is no INTx and no port space: interrupts are MSI-X (hw/pci_msix.h), registers memory.
 #ifndef HW_PCI_H
@@ -25,7 +29,10 @@ struct stream_in;
 struct stream_out;
 
 #define PCI_SPACE 256u /* bytes of a configuration space that are kept */
-#define PCI_SLOTS 32u
+#define PCI_SLOTS 32u  /* of the root bus; the first is the host bridge's */
+#define PCI_PORTS 8u   /* as many as a slot has functions */
+/* Where a device may be: a slot of the root bus, or from PCI_SLOTS up behind a root port. */
+#define PCI_PLACES (PCI_SLOTS + PCI_PORTS)
 #define PCI_BARS 6u
 
 /* Each is optional, and called with the bus's lock held, which no thread of a device may want. */
@@ -57,7 +64,7 @@ struct pci_function {
 	void *dev; /* for all ops, those of the BARs included */
 	const char *name;
 	struct pci_bar bar[PCI_BARS];
-	unsigned slot;
+	unsigned place;
 	/* Under the bus's lock once it is attached. */
 	uint8_t space[PCI_SPACE], writable[PCI_SPACE];
 	unsigned last_capability, end;   /* in `space`: of the list's tail, of what is used */
@@ -77,21 +84,35 @@ unsigned pci_function_add_capability(
 /* The guest may change the bits of `mask` in the 4 bytes at `off`. */
 void pci_function_let_write(struct pci_function *f, unsigned off, uint32_t mask);
 
-/* Both buses are borrowed. No vCPU runs yet, as with bus_add. 0 or -errno. */
-int pci_create(struct pci **out, struct bus *pio, struct bus *mmio);
+struct pci_config {
+	struct bus *pio, *mmio; /* borrowed */
+	unsigned ports;         /* root ports, PCI_PORTS at most; 0: no slot is taken by them */
+	uint32_t wanted;        /* a bit each for slots that are for those who ask for them */
+};
+
+/* No vCPU runs yet, as with bus_add. 0 or -errno. */
+int pci_create(struct pci **out, const struct pci_config *cfg);
 
 /* No function is attached any more. NULL is fine. */
 void pci_destroy(struct pci *p);
 
+/* How many buses a guest may find. */
+unsigned pci_buses(const struct pci *p);
+
+/* The first place that is free and not kept for another; 0: none. */
+unsigned pci_free_place(struct pci *p);
+bool pci_is_free(struct pci *p, unsigned place);
+
 /*
- * Puts a function into the first slot that is free: -ENOSPC where none is. Also while vCPUs run.
- * Taking it away is for when they are parked; it is then gone without a notice to the guest. No-op
- * where it is not attached.
+ * Puts a function into a place: -EBUSY where it is taken; 0: into pci_free_place, -ENOSPC where
+ * there is none. Also while vCPUs run. Taking it away is for when they are parked, as they are in
+ * its registers without a lock; it is then gone without a notice to the guest. No-op where it is
+ * not attached.
  */
-int pci_attach(struct pci *p, struct pci_function *f);
+int pci_attach(struct pci *p, struct pci_function *f, unsigned place);
 void pci_detach(struct pci_function *f);
 
-/* While vCPUs are parked: the bridge's own state, then each function's, by its device. */
+/* While vCPUs are parked: bridge and ports; each other function's state is saved by its device. */
 void pci_reset(struct pci *p);
 void pci_save(struct pci *p, struct stream_out *s);
 int pci_load(struct pci *p, struct stream_in *s);
@@ -99,7 +120,7 @@ int pci_load(struct pci *p, struct stream_in *s);
 /* Every bit that the guest may have changed goes back to zero; no BAR answers. */
 void pci_function_reset(struct pci_function *f);
 void pci_function_save(struct pci_function *f, struct stream_out *s);
-/* The function must be of the same make, in the same slot. Its ops are told of where BARs are, and
+/* The function must be of the same make, in the same place. Its ops are told of where BARs are, and
  * not of what has been written. 0 or -errno. */
 int pci_function_load(struct pci_function *f, struct stream_in *s);
 

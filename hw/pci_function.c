@@ -86,6 +86,7 @@ void pci_function_read(struct pci_function *f, unsigned off, void *data, unsigne
 	memcpy(data, f->space + off, len);
 }
 
+/* In a bridge's header these are its bus numbers and windows. */
 static bool places_bars(unsigned off, unsigned len)
 {
 	unsigned bars = PCI_BASE_ADDRESS_0, end = BAR_AT(PCI_BARS);
@@ -141,7 +142,7 @@ void pci_function_save(struct pci_function *f, struct stream_out *s)
 {
 	pthread_mutex_lock(&f->pci->lock);
 	stream_begin(s, "pci-function", 1);
-	stream_put_u8(s, (uint8_t)f->slot);
+	stream_put_u8(s, (uint8_t)f->place);
 	stream_put(s, f->space, sizeof(f->space));
 	stream_end(s);
 	pthread_mutex_unlock(&f->pci->lock);
@@ -151,8 +152,8 @@ static int load_space(struct pci_function *f, struct stream_in *s)
 {
 	uint8_t space[PCI_SPACE];
 
-	if (stream_get_u8(s) != f->slot)
-		stream_bad(s, "a function in another slot");
+	if (stream_get_u8(s) != f->place)
+		stream_bad(s, "a function in another place");
 	stream_get(s, space, sizeof(space));
 	for (unsigned i = 0; i < PCI_SPACE && !s->err; i++) {
 		if ((space[i] ^ f->space[i]) & ~f->writable[i])

@@ -195,7 +195,7 @@ static int put_on_bus(struct virtio_pci *v)
 	if (rc < 0)
 		return rc;
 	no_interrupts(v);
-	rc = pci_attach(v->cfg.pci, &v->function);
+	rc = pci_attach(v->cfg.pci, &v->function, v->cfg.place);
 	if (rc < 0)
 		transport_finish(&v->t);
 	return rc;
@@ -233,11 +233,16 @@ int virtio_pci_create(struct virtio_pci **out, const struct virtio_pci_config *c
 	return 0;
 }
 
+void virtio_pci_unplug(struct virtio_pci *v)
+{
+	pci_detach(&v->function);
+}
+
 void virtio_pci_destroy(struct virtio_pci *v)
 {
 	if (!v)
 		return;
-	pci_detach(&v->function);
+	virtio_pci_unplug(v);
 	transport_finish(&v->t);
 	free_pci(v);
 }
@@ -330,7 +335,7 @@ int virtio_pci_load(struct virtio_pci *v, struct stream_in *s)
 	return rc;
 }
 
-unsigned virtio_pci_slot(const struct virtio_pci *v)
+unsigned virtio_pci_place(const struct virtio_pci *v)
 {
-	return v->function.slot;
+	return v->function.place;
 }

@@ -18,16 +18,20 @@ struct virtio_pci_config {
 	struct mem *mem;
 	struct kvm *kvm; /* NULL: doorbells come through the bus, interrupts get lost (tests) */
 	struct pci *pci; /* the bus it is put on */
+	unsigned place;  /* there; 0: any */
 	struct loop *io; /* owns the queues. Not a loop that ever waits for a vCPU. */
 };
 
 /* Puts the device on the PCI bus, as pci_attach does. 0 or -errno. */
 int virtio_pci_create(struct virtio_pci **out, const struct virtio_pci_config *cfg);
 
-/* The slot of the bus that it is in. */
-unsigned virtio_pci_slot(const struct virtio_pci *v);
+/* Its place on the bus, as hw/pci.h has them. */
+unsigned virtio_pci_place(const struct virtio_pci *v);
 
-/* Takes it off. No vCPU runs. NULL is fine. The device remains the caller's. */
+/* Takes it off the bus, and all else remains. No vCPU runs. */
+void virtio_pci_unplug(struct virtio_pci *v);
+
+/* No vCPU runs, unless it is off the bus. NULL is fine. The device remains the caller's. */
 void virtio_pci_destroy(struct virtio_pci *v);
 
 /*

@@ -25,6 +25,7 @@
 #define MEMORY_MIN MIB(1)
 #define MEMORY_MAX (GIB(1) << 10)
 #define SECONDS_MAX (1000000000ull * NSEC_PER_SEC)
+#define CONFIG_DEVICES 2u /* vsock and rng */
 
 static const char *const backings[] = {[MEM_PRIVATE] = "private", [MEM_SHARED] = "shared", NULL};
 static const char *const transports[] = {[TRANSPORT_MMIO] = "mmio", [TRANSPORT_PCI] = "pci", NULL};
@@ -268,7 +269,34 @@ static int add_disk(struct config *c, const char *text)
 {
 	if (c->disk_count == MACHINE_DISKS_MAX)
 		return fail(EINVAL, "at most %u disks", MACHINE_DISKS_MAX);
+	if (c->transport == TRANSPORT_MMIO && c->disk_count == MACHINE_DISKS_MMIO)
+		return fail(EINVAL, "at most %u disks, or %u with --transport pci",
+			MACHINE_DISKS_MMIO, MACHINE_DISKS_MAX);
 	return disk_parse(&c->disks[c->disk_count++], text);
+}
+
+static int check_pair(const struct disk_config *d, const struct disk_config *other)
+{
+	if (!strcmp(disk_name(d), disk_name(other)))
+		return fail(EINVAL, "two disks are called %s; id=NAME gives one another name",
+			disk_name(d));
+	if (d->slot && d->slot == other->slot)
+		return fail(EINVAL, "disk %s: addr %u is taken by disk %s", disk_name(d), d->slot,
+			disk_name(other));
+	return 0;
+}
+
+/* The last one beside those before it. */
+static int check_together(const struct config *c)
+{
+	const struct disk_config *d = &c->disks[c->disk_count - 1];
+	int rc = 0;
+
+	if (d->slot && c->transport == TRANSPORT_MMIO)
+		return fail(EINVAL, "disk %s: addr needs --transport pci", disk_name(d));
+	for (unsigned i = 0; i + 1 < c->disk_count && !rc; i++)
+		rc = check_pair(d, &c->disks[i]);
+	return rc;
 }
 
 /* The keys of a disk that is a file and nothing else: malloc'd, its commas doubled. */
@@ -307,16 +335,53 @@ static int check_root(struct config *c)
 	c->root_disk = true;
 	rc = add_disk(c, text);
 	free(text);
+	rc = rc ? rc : check_together(c);
 	return rc ? fail_context(rc, "--rootfs") : 0;
 }
 
-_Static_assert(MACHINE_DISKS_MAX <= 26, "a letter each");
+/* Slots that are not free to who comes: asked for, or, with more devices than slots, the ports'. */
+static uint32_t taken_slots(const struct config *c)
+{
+	uint32_t taken = 1;
 
+	for (unsigned i = 0; i < c->disk_count; i++)
+		taken |= c->disks[i].slot ? 1u << c->disks[i].slot : 0;
+	if (c->disk_count + CONFIG_DEVICES > 31 && taken != UINT32_MAX)
+		taken |= 1u << (31 - __builtin_clz(~taken));
+	return taken;
+}
+
+/* As devices get their places: those that every machine has, then disks that ask for none. */
+static unsigned place_of(const struct config *c, unsigned index)
+{
+	unsigned place = 0, before = CONFIG_DEVICES;
+	uint32_t taken = taken_slots(c);
+
+	if (c->disks[index].slot)
+		return c->disks[index].slot;
+	for (unsigned i = 0; i < index; i++)
+		before += !c->disks[i].slot;
+	do
+		while (++place < 32 && taken >> place & 1)
+			;
+	while (before--);
+	return place;
+}
+
+/* Linux names disks in the order of their places. */
 static void name_root(struct config *c, unsigned index)
 {
 	const struct disk_config *d = &c->disks[index];
-	int n = snprintf(c->root_device, sizeof(c->root_device), "/dev/vd%c", 'a' + index);
+	unsigned place = place_of(c, index), before = 0;
+	char first[2] = "";
+	int n;
 
+	for (unsigned i = 0; i < c->disk_count; i++)
+		before += place_of(c, i) < place;
+	if (before >= 26)
+		first[0] = 'a';
+	n = snprintf(c->root_device, sizeof(c->root_device), "/dev/vd%s%c", first,
+		(char)('a' + before % 26));
 	if (d->root)
 		snprintf(c->root_device + n, sizeof(c->root_device) - (size_t)n, "%u", d->root);
 }
@@ -352,6 +417,7 @@ static int check_disks(struct config *c)
 	rc = check_root(c);
 	for (unsigned i = 0; i < c->disk.count && !rc; i++) {
 		rc = add_disk(c, c->disk.items[i]);
+		rc = rc ? rc : check_together(c);
 		if (rc)
 			fail_context(rc, "--disk");
 	}

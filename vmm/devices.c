@@ -7,22 +7,21 @@
 #include "base/loop.h"
 #include "base/stream.h"
 #include "blk/engine.h"
-#include "blk/raw.h"
 #include "hw/acpi.h"
 #include "hw/i8042.h"
-#include "hw/pci.h"
 #include "hw/pit.h"
 #include "hw/pm.h"
 #include "hw/pvpanic.h"
 #include "hw/rtc.h"
 #include "hw/serial.h"
-#include "virtio/blk.h"
+#include "virtio/device.h"
 #include "virtio/mmio.h"
 #include "virtio/rng.h"
 #include "virtio/vsock.h"
 #include "vmm/disk.h"
 
-#include <errno.h>
+#include <linux/virtio_ids.h>
+#include <stdio.h>
 #include <unistd.h>
 
 /* How long a terminal or a pipe may take to accept the last of the console's output. */
@@ -104,26 +103,44 @@ static int add_legacy(struct devices *d, const struct machine_config *cfg)
 	return rc;
 }
 
-/* Takes the device, also on failure. */
-static int add_slot(
-	struct devices *d, struct virtio_device *dev, void (*destroy)(struct virtio_device *dev))
+/* With PCI the first that is free, else the next number. */
+static unsigned next_place(struct devices *d)
+{
+	return d->pci ? pci_free_place(d->pci) : d->slots;
+}
+
+int devices_plug(struct devices *d, struct virtio_device *dev,
+	void (*destroy)(struct virtio_device *dev), unsigned *place)
 {
 	const struct slot_host host = {
 		.kvm = d->kvm, .mem = d->mem, .io = d->io, .mmio = &d->mmio, .pci = d->pci};
+	struct slot *s;
+	int rc;
 
-	if (d->slots == SLOTS_MAX) {
-		destroy(dev);
-		return fail(ENOSPC, "no room for a virtio device past the %uth", d->slots);
-	}
-	d->slots++;
-	return slot_init(&d->slot[d->slots - 1], &host, dev, destroy, d->slots - 1);
+	if (!*place || !d->pci)
+		*place = next_place(d);
+	s = &d->slot[*place];
+	rc = slot_init(s, &host, dev, destroy, *place);
+	if (rc)
+		slot_finish(s);
+	else
+		d->slots++;
+	return rc;
+}
+
+static int plug_anywhere(
+	struct devices *d, struct virtio_device *dev, void (*destroy)(struct virtio_device *dev))
+{
+	unsigned place = 0;
+
+	return devices_plug(d, dev, destroy, &place);
 }
 
 void devices_address(
 	const struct devices *d, const struct virtio_device *dev, char *buf, size_t len)
 {
 	*buf = '\0';
-	for (unsigned i = 0; i < d->slots; i++)
+	for (unsigned i = 0; i < SLOTS_MAX; i++)
 		if (d->slot[i].dev == dev)
 			slot_address(&d->slot[i], buf, len);
 }
@@ -140,7 +157,7 @@ static int add_vsock(struct devices *d, const struct machine_config *cfg)
 	struct virtio_device *dev;
 	int rc = vsock_create(&dev, &vsock);
 
-	return rc ? rc : add_slot(d, dev, vsock_destroy);
+	return rc ? rc : plug_anywhere(d, dev, vsock_destroy);
 }
 
 static int add_rng(struct devices *d)
@@ -148,75 +165,37 @@ static int add_rng(struct devices *d)
 	struct virtio_device *dev;
 	int rc = rng_create(&dev, "rng");
 
-	return rc ? rc : add_slot(d, dev, rng_destroy);
+	return rc ? rc : plug_anywhere(d, dev, rng_destroy);
 }
 
-static int add_disk(
-	struct devices *d, const struct disk_config *cfg, const struct disk_files *files)
+/* Ports take the place of a slot. */
+static int add_pci(struct devices *d, const struct machine_config *cfg)
 {
-	const struct disk_host host = {
-		.engine = d->engine,
-		.loop = d->io,
-		.stopped = d->host.disk_stopped,
-		.arg = d->host.arg,
-	};
-	struct virtio_blk_config_args args = {
-		.name = disk_name(cfg),
-		.serial = cfg->serial,
-		.queues = cfg->queues,
-		.writeback = cfg->cache != RAW_WRITETHROUGH,
-	};
-	struct disk *disk = &d->disk[d->disks];
-	int rc = disk_create(disk, cfg, files, &host);
+	struct pci_config pci = {.pio = &d->pio, .mmio = &d->mmio};
+	unsigned count = cfg->vsock + cfg->rng + cfg->disk_count, slots = PCI_SLOTS - 1;
 
-	if (rc)
-		return rc;
-	args.blk = disk->blk;
-	rc = virtio_blk_create(&disk->dev, &args);
-	if (!rc)
-		rc = add_slot(d, disk->dev, virtio_blk_destroy);
-	if (!rc)
-		d->disks++;
-	return rc;
-}
-
-static int create_engine(struct devices *d, const struct machine_config *cfg)
-{
-	int rc = engine_create(&d->engine, d->io, (enum engine_kind)cfg->disk_engine);
-
-	if (rc)
-		return fail_context(rc, "--disk-engine %s", engine_kind_names[cfg->disk_engine]);
-	log_info("disks are read and written through %s", engine_name(d->engine));
-	return 0;
-}
-
-/* Takes the descriptors: those that come to nothing are closed. */
-static int add_disks(struct devices *d, const struct machine_config *cfg)
-{
-	int rc = cfg->disk_count ? create_engine(d, cfg) : 0;
-
+	if (count > slots)
+		pci.ports = count - (slots - 1);
 	for (unsigned i = 0; i < cfg->disk_count; i++)
-		if (rc)
-			disk_close(&cfg->disk_files[i]);
-		else
-			rc = add_disk(d, &cfg->disks[i], &cfg->disk_files[i]);
-	return rc;
+		pci.wanted |= cfg->disks[i].slot ? 1u << cfg->disks[i].slot : 0;
+	return pci_create(&d->pci, &pci);
 }
 
 static int add_virtio(struct devices *d, const struct machine_config *cfg)
 {
-	int rc = 0;
+	bool pci = cfg->transport == TRANSPORT_PCI;
+	int rc;
 
-	if (!cfg->vsock && !cfg->rng && !cfg->disk_count)
+	if (!pci && !cfg->vsock && !cfg->rng && !cfg->disk_count)
 		return 0;
 	rc = loop_create(&d->io, "io");
-	if (!rc && cfg->transport == TRANSPORT_PCI)
-		rc = pci_create(&d->pci, &d->pio, &d->mmio);
+	if (!rc && pci)
+		rc = add_pci(d, cfg);
 	if (!rc && cfg->vsock)
 		rc = add_vsock(d, cfg);
 	if (!rc && cfg->rng)
 		rc = add_rng(d);
-	return rc ? rc : add_disks(d, cfg);
+	return rc ? rc : devices_add_disks(d, cfg);
 }
 
 int devices_init(struct devices *d, struct kvm *kvm, struct mem *mem, struct loop *control,
@@ -247,8 +226,9 @@ void devices_finish(struct devices *d)
 {
 	if (d->io)
 		loop_join(d->io);
-	while (d->slots)
-		slot_finish(&d->slot[--d->slots]);
+	for (unsigned i = SLOTS_MAX; i-- > 0;)
+		if (d->slot[i].dev)
+			slot_finish(&d->slot[i]);
 	engine_destroy(d->engine);
 	pci_destroy(d->pci);
 	loop_destroy(d->io);
@@ -274,7 +254,7 @@ int devices_describe(struct devices *d, uint32_t cpus, uint64_t *rsdp)
 		.serial = d->serial,
 		.mmio = virtio,
 		.mmio_count = d->pci ? 0 : d->slots,
-		.pci = d->pci,
+		.pci_buses = d->pci ? pci_buses(d->pci) : 0,
 	};
 	int rc;
 
@@ -303,20 +283,23 @@ int devices_start(struct devices *d, struct machine_config *cfg)
 
 void devices_pause(struct devices *d)
 {
-	for (unsigned i = 0; i < d->slots; i++)
-		slot_pause(&d->slot[i]);
+	for (unsigned i = 0; i < SLOTS_MAX; i++)
+		if (d->slot[i].dev)
+			slot_pause(&d->slot[i]);
 }
 
 void devices_resume(struct devices *d)
 {
-	for (unsigned i = 0; i < d->slots; i++)
-		slot_resume(&d->slot[i]);
+	for (unsigned i = 0; i < SLOTS_MAX; i++)
+		if (d->slot[i].dev)
+			slot_resume(&d->slot[i]);
 }
 
 void devices_reset(struct devices *d)
 {
-	for (unsigned i = 0; i < d->slots; i++)
-		slot_reset(&d->slot[i]);
+	for (unsigned i = 0; i < SLOTS_MAX; i++)
+		if (d->slot[i].dev)
+			slot_reset(&d->slot[i]);
 	if (d->pci)
 		pci_reset(d->pci);
 	pm_reset(d->pm);
@@ -328,6 +311,44 @@ void devices_reset(struct devices *d)
 	d->panic = (struct panic){0};
 }
 
+static uint32_t kind_at(const struct devices *d, unsigned place)
+{
+	return d->slot[place].dev ? d->slot[place].dev->id : 0;
+}
+
+/* Which device is where, so that a machine made in another way says so. */
+static void save_places(const struct devices *d, struct stream_out *s)
+{
+	stream_begin(s, "places", 1);
+	for (unsigned i = 0; i < SLOTS_MAX; i++)
+		stream_put_u32(s, kind_at(d, i));
+	stream_end(s);
+}
+
+static const char *name_of_kind(uint32_t kind)
+{
+	if (kind == VIRTIO_ID_BLOCK)
+		return "a disk";
+	return kind ? "another device" : "nothing";
+}
+
+static int load_places(struct devices *d, struct stream_in *s)
+{
+	int rc = stream_open(s, "places", 1);
+	char text[96];
+
+	for (unsigned i = 0; i < SLOTS_MAX && rc >= 0 && !s->err; i++) {
+		uint32_t kind = stream_get_u32(s);
+
+		if (kind == kind_at(d, i) || s->err)
+			continue;
+		snprintf(text, sizeof(text), "slot %u had %s, and has %s here", i,
+			name_of_kind(kind), name_of_kind(kind_at(d, i)));
+		stream_bad(s, text);
+	}
+	return rc < 0 ? rc : stream_close(s);
+}
+
 int devices_save(struct devices *d, struct stream_out *s)
 {
 	devices_flush(d);
@@ -337,10 +358,12 @@ int devices_save(struct devices *d, struct stream_out *s)
 	i8042_save(d->i8042, s);
 	rtc_save(d->rtc, s);
 	pm_save(d->pm, s);
+	save_places(d, s);
 	if (d->pci)
 		pci_save(d->pci, s);
-	for (unsigned i = 0; i < d->slots; i++)
-		slot_save(&d->slot[i], s);
+	for (unsigned i = 0; i < SLOTS_MAX; i++)
+		if (d->slot[i].dev)
+			slot_save(&d->slot[i], s);
 	return s->err;
 }
 
@@ -356,9 +379,12 @@ int devices_load(struct devices *d, struct stream_in *s)
 		rc = rtc_load(d->rtc, s);
 	if (!rc)
 		rc = pm_load(d->pm, s);
+	if (!rc)
+		rc = load_places(d, s);
 	if (!rc && d->pci)
 		rc = pci_load(d->pci, s);
-	for (unsigned i = 0; !rc && i < d->slots; i++)
-		rc = slot_load(&d->slot[i], s);
+	for (unsigned i = 0; !rc && i < SLOTS_MAX; i++)
+		if (d->slot[i].dev)
+			rc = slot_load(&d->slot[i], s);
 	return rc;
 }

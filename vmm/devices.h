@@ -7,13 +7,13 @@
 #include "hw/irq.h"
 #include "hw/layout.h"
 #include "hw/panic.h"
+#include "hw/pci.h"
 #include "vmm/machine.h"
 #include "vmm/slot.h"
 
 struct blk_engine;
 struct i8042;
 struct kvm;
-struct pci;
 struct pit;
 struct pm;
 struct pvpanic;
@@ -38,7 +38,7 @@ struct devices_host {
 };
 
 /* As many as either transport has places for. */
-#define SLOTS_MAX 32u
+#define SLOTS_MAX PCI_PLACES
 
 struct devices {
 	struct devices_host host;
@@ -57,10 +57,10 @@ struct devices {
 	struct rtc *rtc;
 	struct pm *pm;
 	struct pvpanic *pvpanic;
-	struct pci *pci;    /* NULL where virtio devices are on virtio-mmio */
-	struct panic panic; /* fed by the serial port */
-	struct slot slot[SLOTS_MAX];
-	unsigned slots;
+	struct pci *pci;             /* NULL where virtio devices are on virtio-mmio */
+	struct panic panic;          /* fed by the serial port */
+	struct slot slot[SLOTS_MAX]; /* by place on the PCI bus, or number on virtio-mmio */
+	unsigned slots;              /* how many of them have a device */
 	struct disk disk[MACHINE_DISKS_MAX];
 	unsigned disks;
 };
@@ -76,6 +76,19 @@ void devices_finish(struct devices *d);
 /* Where a device is on its transport, in words. */
 void devices_address(
 	const struct devices *d, const struct virtio_device *dev, char *buf, size_t len);
+
+/*
+ * Gives the device a place: with PCI *place, or any where that is 0, as it is when it returns. The
+ * device is taken, also on failure. 0 or -errno.
+ */
+int devices_plug(struct devices *d, struct virtio_device *dev,
+	void (*destroy)(struct virtio_device *dev), unsigned *place);
+
+/* What the machine is to have at its start. Takes the descriptors. 0 or -errno. */
+int devices_add_disks(struct devices *d, const struct machine_config *cfg);
+
+/* NULL: there is none of that name. */
+struct disk *devices_find_disk(struct devices *d, const char *id);
 
 /* Waits a little for the console to accept the last of its output. */
 void devices_flush(struct devices *d);

@@ -17,6 +17,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -59,6 +60,8 @@ static const struct field keys[] = {
 		.commands = DISK},
 	{"queues", "N", "virtqueues", AT(queues), .type = FIELD_U32, .fallback = "1", .min = 1,
 		.max = VIRTIO_BLK_QUEUES_MAX, .commands = DISK},
+	{"addr", "SLOT", "with --transport pci, which slot it is in: 1 to 31, or 0x1 to 0x1f",
+		AT(slot), .type = FIELD_U32, .min = 1, .max = 31, .commands = DISK},
 	{"id", "NAME", "what messages and commands call the disk; without it the path", AT(id),
 		.type = FIELD_STRING, .commands = DISK},
 	{"serial", "TEXT", "its serial number, 20 bytes at most", AT(serial), .type = FIELD_STRING,
@@ -187,6 +190,25 @@ void disk_config_finish(struct disk_config *d)
 bool disk_is_root(const struct disk_config *d)
 {
 	return field_given(&d->fields, "root");
+}
+
+int disk_config_create(struct disk_config **out, const char *text)
+{
+	struct disk_config *d = malloc(sizeof(*d));
+	int rc = d ? disk_parse(d, text) : fail(ENOMEM, "out of memory");
+
+	if (rc)
+		disk_config_free(d);
+	*out = rc ? NULL : d;
+	return rc;
+}
+
+void disk_config_free(struct disk_config *d)
+{
+	if (!d)
+		return;
+	disk_config_finish(d);
+	free(d);
 }
 
 void disk_print_help(FILE *out)

@@ -27,6 +27,7 @@ struct disk_config {
 	unsigned cache;  /* enum raw_cache */
 	char *overlay;   /* "none", "memory", a directory, or a file to be made */
 	bool read_only;
+	uint32_t slot; /* of the PCI bus; 0: any */
 	char *id, *serial;
 	uint32_t queues;
 	uint32_t partition; /* that is the disk; 0: all of it is */
@@ -57,6 +58,12 @@ int disk_check_limits(const struct disk_limits *l);
 
 /* Whether root= is given: the disk or a partition of it is the guest's root. */
 bool disk_is_root(const struct disk_config *d);
+
+/* The same of one that is malloc'd, *out: NULL on failure. */
+int disk_config_create(struct disk_config **out, const char *text);
+
+/* NULL is fine. */
+void disk_config_free(struct disk_config *d);
 
 /* One line a key, as --help shows it. */
 void disk_print_help(FILE *out);
@@ -94,6 +101,7 @@ struct disk {
 	struct blk *limit, *judge;     /* layers of it: blk/limit.h, blk/on_error.h */
 	struct disk_limits limits;     /* as they are now */
 	struct virtio_device *dev;     /* set by who makes one of `blk` */
+	unsigned place;                /* and by who gives it one */
 };
 
 /*

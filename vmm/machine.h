@@ -51,7 +51,8 @@ const char *machine_end_name(enum machine_end e);
 /* What the host's socket for the guest's streams is called in the directory of a running VM. */
 #define MACHINE_VSOCK_NAME "vsock"
 
-#define MACHINE_DISKS_MAX 6u /* beside vsock and rng on the lines that virtio-mmio has */
+#define MACHINE_DISKS_MAX 31u
+#define MACHINE_DISKS_MMIO 6u /* beside vsock and rng on the lines that virtio-mmio has */
 
 /*
  * Everything a machine is made of, opened by the caller: descriptors and names for messages, no

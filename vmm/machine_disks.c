@@ -17,13 +17,11 @@
 /* NULL with a message where there is none of that name. */
 static struct disk *find(struct machine *m, const char *id)
 {
-	struct devices *d = &m->devices;
+	struct disk *disk = devices_find_disk(&m->devices, id);
 
-	for (unsigned i = 0; i < d->disks; i++)
-		if (!strcmp(disk_name(d->disk[i].cfg), id))
-			return &d->disk[i];
-	fail(ENOENT, "it has no disk %s", id);
-	return NULL;
+	if (!disk)
+		fail(ENOENT, "it has no disk %s", id);
+	return disk;
 }
 
 struct resize {

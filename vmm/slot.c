@@ -3,7 +3,9 @@
 #include "vmm/slot.h"
 
 #include "base/log.h"
+#include "base/loop.h"
 #include "hw/layout.h"
+#include "hw/pci.h"
 #include "virtio/mmio.h"
 #include "virtio/pci.h"
 
@@ -30,19 +32,37 @@ static int init_mmio(struct slot *s, const struct slot_host *h, unsigned number)
 	return rc ? rc : virtio_mmio_create(&s->mmio, &cfg);
 }
 
-static int init_pci(struct slot *s, const struct slot_host *h)
+static int init_pci(struct slot *s, const struct slot_host *h, unsigned place)
 {
 	const struct virtio_pci_config cfg = {
-		.dev = s->dev, .mem = h->mem, .kvm = h->kvm, .pci = h->pci, .io = h->io};
+		.dev = s->dev,
+		.mem = h->mem,
+		.kvm = h->kvm,
+		.pci = h->pci,
+		.place = place,
+		.io = h->io,
+	};
 
 	return virtio_pci_create(&s->pci, &cfg);
 }
 
 int slot_init(struct slot *s, const struct slot_host *h, struct virtio_device *dev,
-	void (*destroy)(struct virtio_device *dev), unsigned number)
+	void (*destroy)(struct virtio_device *dev), unsigned place)
 {
-	*s = (struct slot){.dev = dev, .destroy = destroy, .irq = IRQ_NONE};
-	return h->pci ? init_pci(s, h) : init_mmio(s, h, number);
+	*s = (struct slot){.dev = dev, .destroy = destroy, .io = h->io, .irq = IRQ_NONE};
+	return h->pci ? init_pci(s, h, place) : init_mmio(s, h, place);
+}
+
+void slot_unplug(struct slot *s)
+{
+	virtio_pci_unplug(s->pci);
+}
+
+static void destroy_device(void *arg)
+{
+	struct slot *s = arg;
+
+	s->destroy(s->dev);
 }
 
 void slot_finish(struct slot *s)
@@ -50,13 +70,18 @@ void slot_finish(struct slot *s)
 	virtio_pci_destroy(s->pci);
 	virtio_mmio_destroy(s->mmio);
 	irq_finish(&s->irq, NULL);
-	s->destroy(s->dev);
+	loop_call(s->io, destroy_device, s);
+	s->dev = NULL;
 }
 
 void slot_address(const struct slot *s, char *buf, size_t len)
 {
-	if (s->pci)
-		snprintf(buf, len, "pci 00:%02x.0", virtio_pci_slot(s->pci));
+	unsigned place = s->pci ? virtio_pci_place(s->pci) : 0;
+
+	if (place >= PCI_SLOTS) /* on a bus whose number is the guest's affair */
+		snprintf(buf, len, "pci root port %u", place - PCI_SLOTS);
+	else if (s->pci)
+		snprintf(buf, len, "pci 00:%02x.0", place);
 	else
 		snprintf(buf, len, "mmio %#llx", (unsigned long long)s->base);
 }

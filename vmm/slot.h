@@ -19,9 +19,11 @@ struct virtio_device;
 struct virtio_mmio;
 struct virtio_pci;
 
+/* All zeroes: nothing is there. */
 struct slot {
 	struct virtio_device *dev;
 	void (*destroy)(struct virtio_device *dev);
+	struct loop *io;        /* the device's */
 	struct virtio_pci *pci; /* one of the two */
 	struct virtio_mmio *mmio;
 	uint64_t base;  /* virtio-mmio: of its registers */
@@ -38,11 +40,18 @@ struct slot_host {
 };
 
 /*
- * Puts `dev` on the transport; `number` tells where with virtio-mmio. The device is the slot's from
- * now on, also on failure: slot_finish is due. 0 or -errno.
+ * Puts `dev` on the transport, at this place of the PCI bus (hw/pci.h) or with this number on
+ * virtio-mmio. The device is the slot's from now on, also on failure: slot_finish is due. 0 or
+ * -errno. With PCI vCPUs may run.
  */
 int slot_init(struct slot *s, const struct slot_host *host, struct virtio_device *dev,
-	void (*destroy)(struct virtio_device *dev), unsigned number);
+	void (*destroy)(struct virtio_device *dev), unsigned place);
+
+/* With PCI only, while vCPUs are parked: the guest does not reach the device any more. */
+void slot_unplug(struct slot *s);
+
+/* No vCPU runs, unless it is unplugged. Waits for requests in flight; the device is destroyed on
+ * its loop. */
 void slot_finish(struct slot *s);
 
 /* Where it is, in words. */

@@ -55,7 +55,7 @@ static void check(bool ok)
 
 static void make(struct board *b)
 {
-	check(!pci_create(&b->pci, &b->pio, &b->mmio));
+	check(!pci_create(&b->pci, &(struct pci_config){.pio = &b->pio, .mmio = &b->mmio}));
 	for (unsigned i = 0; i < DEVICES; i++) {
 		struct virtio_pci_config cfg = {.mem = b->mem, .pci = b->pci, .io = b->io};
 

@@ -63,6 +63,17 @@ static inline void port_set(
 	bus_write(&r->pio, PORT_PCI_DATA + (off & 3), &v, len);
 }
 
+/* A function anywhere: its address as in memory, register and all. */
+static inline uint64_t ecam_at(unsigned bus, unsigned slot, unsigned number, unsigned off)
+{
+	return LAYOUT_PCI_ECAM + ((uint64_t)bus << 20 | slot << 15 | number << 12 | off);
+}
+
+static inline void set_at(struct pci_rig *r, uint64_t addr, unsigned len, uint32_t v)
+{
+	bus_write(&r->mmio, addr, &v, len);
+}
+
 /* Where the capability of that kind is, past `after` in the list (0: from its start); 0: none. */
 static inline unsigned find_capability(struct pci_rig *r, unsigned slot, uint8_t id, unsigned after)
 {
@@ -83,10 +94,18 @@ static inline void decode(struct pci_rig *r, unsigned slot, bool on)
 	config_set(r, slot, PCI_COMMAND, 2, on ? PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER : 0);
 }
 
+static inline void pci_rig_init_with(struct pci_rig *r, unsigned ports, uint32_t wanted)
+{
+	const struct pci_config cfg = {
+		.pio = &r->pio, .mmio = &r->mmio, .ports = ports, .wanted = wanted};
+
+	*r = (struct pci_rig){0};
+	assert_int_equal(pci_create(&r->pci, &cfg), 0);
+}
+
 static inline void pci_rig_init(struct pci_rig *r)
 {
-	*r = (struct pci_rig){0};
-	assert_int_equal(pci_create(&r->pci, &r->pio, &r->mmio), 0);
+	pci_rig_init_with(r, 0, 0);
 }
 
 static inline void pci_rig_finish(struct pci_rig *r)

@@ -225,6 +225,48 @@ static void root_device(void **state)
 	config_finish(&c);
 }
 
+/* On PCI names go by slots. `slots` are those that the disks before the root ask for; its own. */
+static void check_slots(const char *slots[], unsigned count, const char *want)
+{
+	char words[32][64], transport[] = "--transport", pci[] = "pci", disk[] = "-d";
+	char *argv[2 * 32 + 2] = {transport, pci};
+	struct config c;
+
+	for (unsigned i = 0; i < count; i++) {
+		snprintf(words[i], sizeof(words[i]), "path=%u%s%s%s", i, *slots[i] ? ",addr=" : "",
+			slots[i], i + 1 == count ? ",root=0" : "");
+		argv[2 + 2 * i] = disk;
+		argv[3 + 2 * i] = words[i];
+	}
+	assert_int_equal(config_init(&c, CONFIG_BOOT), 0);
+	assert_int_equal(config_parse(&c, (int)(2 + 2 * count), argv), 0);
+	assert_int_equal(config_check(&c), 0);
+	assert_string_equal(c.root_device, want);
+	config_finish(&c);
+}
+
+static void root_by_slot(void **state)
+{
+	const char *many[31];
+
+	check_slots((const char *[]){"", "", ""}, 3, "/dev/vdc");
+	check_slots((const char *[]){"5", "", ""}, 3, "/dev/vdb"); /* in 5, 3 and 4 */
+	check_slots((const char *[]){"3", "", "4"}, 3, "/dev/vdb");
+	check_slots((const char *[]){"3", "", "1"}, 3, "/dev/vda");
+	check_slots((const char *[]){"1", "2", ""}, 3, "/dev/vdc");
+	check_slots((const char *[]){"", "", "", "0x1f", ""}, 5, "/dev/vdd");
+	for (unsigned i = 0; i < 31; i++)
+		many[i] = "";
+	check_slots(many, 26, "/dev/vdz");
+	check_slots(many, 27, "/dev/vdaa");
+	check_slots(many, 31, "/dev/vdae");
+	many[0] = "31"; /* the ports' slot is another, and what is behind them comes last */
+	check_slots(many, 31, "/dev/vdae");
+	many[30] = "31";
+	many[0] = "";
+	check_slots(many, 31, "/dev/vdab");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -237,6 +279,7 @@ int main(void)
 		cmocka_unit_test(help),
 		cmocka_unit_test(kernel_line),
 		cmocka_unit_test(root_device),
+		cmocka_unit_test(root_by_slot),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

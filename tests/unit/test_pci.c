@@ -88,8 +88,8 @@ static int setup(void **state)
 	pci_rig_init(&f.r);
 	card_init(&f.a, 0xaa);
 	card_init(&f.b, 0xbb);
-	assert_int_equal(pci_attach(f.r.pci, &f.a.f), 0);
-	assert_int_equal(pci_attach(f.r.pci, &f.b.f), 0);
+	assert_int_equal(pci_attach(f.r.pci, &f.a.f, 0), 0);
+	assert_int_equal(pci_attach(f.r.pci, &f.b.f, 0), 0);
 	*state = &f;
 	return 0;
 }
@@ -332,8 +332,8 @@ static void test_overlap(void **state)
 	assert_true(f->a.moved[0] == 0 && f->a.moved[2] == 0);
 	assert_int_equal(mem_get_len(r, WINDOW, 4), 0xbbbbbbbb);
 	assert_int_equal(config_get(r, 1, 0, 4), ALL_ONES);
-	assert_int_equal(pci_attach(r->pci, &f->a.f), 0);
-	assert_true(f->a.f.slot == 1);
+	assert_int_equal(pci_attach(r->pci, &f->a.f, 0), 0);
+	assert_true(f->a.f.place == 1);
 }
 
 static void test_slots(void **state)
@@ -344,9 +344,9 @@ static void test_slots(void **state)
 
 	for (; n < PCI_SLOTS; n++) {
 		card_init(&more[n], 0);
-		if (pci_attach(f->r.pci, &more[n].f) < 0)
+		if (pci_attach(f->r.pci, &more[n].f, 0) < 0)
 			break;
-		assert_int_equal(more[n].f.slot, n + 3);
+		assert_int_equal(more[n].f.place, n + 3);
 	}
 	assert_int_equal(n, PCI_SLOTS - 3);
 	assert_int_equal(config_get(&f->r, 31, 0, 4), 0x56781234);
@@ -354,6 +354,272 @@ static void test_slots(void **state)
 	while (n)
 		pci_detach(&more[--n].f);
 	assert_int_equal(config_get(&f->r, 31, 0, 4), ALL_ONES);
+}
+
+/* Slots that are asked for are left to who asks. */
+static void test_wanted(void **state)
+{
+	struct card a, b, c;
+	struct pci_rig r;
+
+	pci_rig_init_with(&r, 0, 1u << 1 | 1u << 3);
+	card_init(&a, 0);
+	card_init(&b, 0);
+	card_init(&c, 0);
+	assert_int_equal(pci_attach(r.pci, &a.f, 0), 0);
+	assert_int_equal(a.f.place, 2);
+	assert_int_equal(pci_attach(r.pci, &b.f, 0), 0);
+	assert_int_equal(b.f.place, 4);
+	assert_int_equal(pci_attach(r.pci, &c.f, 2), -EBUSY);
+	assert_int_equal(pci_attach(r.pci, &c.f, PCI_SLOTS), -EBUSY); /* there is no port */
+	assert_true(pci_is_free(r.pci, 3));
+	assert_int_equal(pci_attach(r.pci, &c.f, 3), 0);
+	assert_false(pci_is_free(r.pci, 3));
+	pci_detach(&c.f);
+	assert_int_equal(pci_free_place(r.pci), 5);
+	pci_detach(&a.f);
+	assert_int_equal(pci_free_place(r.pci), 2);
+	pci_detach(&b.f);
+	pci_rig_finish(&r);
+}
+
+/* ---- Root ports ---- */
+
+#define PORT_SLOT 31u
+#define PORTS 3u
+
+struct ported {
+	struct pci_rig r;
+	struct card card[PORTS]; /* one behind each */
+	struct card root;
+};
+
+static uint64_t port(unsigned number, unsigned off)
+{
+	return ecam_at(0, PORT_SLOT, number, off);
+}
+
+static uint64_t behind(unsigned bus, unsigned off)
+{
+	return ecam_at(bus, 0, 0, off);
+}
+
+static int setup_ports(void **state)
+{
+	static struct ported f;
+
+	pci_rig_init_with(&f.r, PORTS, 0);
+	for (unsigned i = 0; i < PORTS; i++) {
+		card_init(&f.card[i], (uint8_t)(0x11 * (i + 1)));
+		assert_int_equal(pci_attach(f.r.pci, &f.card[i].f, PCI_SLOTS + i), 0);
+	}
+	card_init(&f.root, 0xee);
+	assert_int_equal(pci_attach(f.r.pci, &f.root.f, 0), 0);
+	assert_int_equal(f.root.f.place, 1);
+	*state = &f;
+	return 0;
+}
+
+static int teardown_ports(void **state)
+{
+	struct ported *f = *state;
+
+	for (unsigned i = 0; i < PORTS; i++)
+		pci_detach(&f->card[i].f);
+	pci_detach(&f->root.f);
+	pci_rig_finish(&f->r);
+	return 0;
+}
+
+/* As a driver of bridges does it: this bus, this megabyte of the window and those after it. */
+static void set_port(
+	struct pci_rig *r, unsigned number, unsigned bus, uint32_t window, uint32_t mib)
+{
+	uint32_t limit = window + (mib << 20) - 1;
+
+	set_at(r, port(number, PCI_PRIMARY_BUS), 4, bus << 8 | bus << 16);
+	set_at(r, port(number, PCI_MEMORY_BASE), 4, (limit & 0xfff00000) | window >> 16);
+	set_at(r, port(number, PCI_COMMAND), 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+}
+
+static void place_behind(struct pci_rig *r, unsigned bus, uint32_t base)
+{
+	set_at(r, behind(bus, PCI_BASE_ADDRESS_0), 4, base);
+	set_at(r, behind(bus, PCI_COMMAND), 2, PCI_COMMAND_MEMORY);
+}
+
+static void test_port_identity(void **state)
+{
+	struct pci_rig *r = &((struct ported *)*state)->r;
+
+	assert_int_equal(pci_buses(r->pci), 1 + PORTS);
+	for (unsigned i = 0; i < 8; i++) {
+		uint32_t want = i < PORTS ? 0x000c1b36 : ALL_ONES;
+
+		assert_int_equal(mem_get_len(r, port(i, PCI_VENDOR_ID), 4), want);
+	}
+	for (unsigned i = 0; i < PORTS; i++) {
+		assert_int_equal(mem_get_len(r, port(i, PCI_CLASS_REVISION), 4), 0x06040000);
+		assert_int_equal(mem_get_len(r, port(i, PCI_HEADER_TYPE), 1), 0x81);
+		assert_int_equal(mem_get_len(r, port(i, PCI_CAPABILITY_LIST), 1), 0x40);
+		assert_int_equal(mem_get_len(r, port(i, 0x40), 1), PCI_CAP_ID_EXP);
+		assert_int_equal(mem_get_len(r, port(i, 0x41), 1), 0);
+		/* Version 2, a root port without a slot; its link is up. */
+		assert_int_equal(mem_get_len(r, port(i, 0x42), 2), 0x42);
+		assert_int_equal(mem_get_len(r, port(i, 0x4c), 4), 0x11 | (i + 1) << 24);
+		assert_int_equal(mem_get_len(r, port(i, 0x52), 2), 0x11);
+	}
+}
+
+/* What there is to be set, and that the rest is not. */
+static void test_port_registers(void **state)
+{
+	static const struct {
+		unsigned off;
+		uint32_t want;
+	} set[] = {{0x04, 0x00100406}, {0x0c, 0x008100ff}, {0x18, 0x00ffffff}, {0x20, 0xfff0fff0},
+		{0x3c, 0xff}};
+	struct pci_rig *r = &((struct ported *)*state)->r;
+
+	for (unsigned off = 0; off < 256; off += 4) {
+		uint32_t before = mem_get_len(r, port(1, off), 4), want = before;
+
+		for (unsigned i = 0; i < ARRAY_SIZE(set); i++)
+			if (set[i].off == off)
+				want = set[i].want;
+		set_at(r, port(1, off), 4, ALL_ONES);
+		assert_int_equal(mem_get_len(r, port(1, off), 4), want);
+		set_at(r, port(1, off), 4, 0);
+		assert_int_equal(mem_get_len(r, port(1, off), 4), before);
+	}
+}
+
+static void test_port_buses(void **state)
+{
+	struct ported *f = *state;
+	struct pci_rig *r = &f->r;
+	uint32_t v;
+
+	for (unsigned bus = 1; bus <= PORTS; bus++)
+		assert_int_equal(mem_get_len(r, behind(bus, 0), 4), ALL_ONES);
+	set_port(r, 0, 2, WINDOW, 1);
+	set_port(r, 1, 1, WINDOW, 1);
+	set_port(r, 2, 200, WINDOW, 1);
+	assert_int_equal(mem_get_len(r, behind(1, 0), 4), 0x56781234);
+	assert_int_equal(mem_get_len(r, ecam_at(1, 0, 1, 0), 4), ALL_ONES);
+	assert_int_equal(mem_get_len(r, ecam_at(1, 1, 0, 0), 4), ALL_ONES);
+	set_at(r, behind(1, PCI_INTERRUPT_LINE), 1, 7);
+	assert_int_equal(f->card[1].f.space[PCI_INTERRUPT_LINE], 7);
+	assert_int_equal(f->card[0].f.space[PCI_INTERRUPT_LINE], 0);
+	/* The third is past configuration space in memory, and there by ports. */
+	assert_int_equal(mem_get_len(r, behind(3, 0), 4), ALL_ONES);
+	v = 1u << 31 | 200 << 16;
+	bus_write(&r->pio, PORT_PCI_ADDRESS, &v, 4);
+	bus_read(&r->pio, PORT_PCI_DATA, &v, 4);
+	assert_int_equal(v, 0x56781234);
+	/* Two on one bus: the first is there. */
+	set_port(r, 2, 2, WINDOW, 1);
+	set_at(r, behind(2, PCI_INTERRUPT_LINE), 1, 9);
+	assert_int_equal(f->card[0].f.space[PCI_INTERRUPT_LINE], 9);
+	pci_detach(&f->card[0].f);
+	assert_int_equal(mem_get_len(r, behind(2, 0), 4), ALL_ONES);
+	/* Bus 0 is the root, whatever a port says. */
+	set_port(r, 2, 0, WINDOW, 1);
+	assert_int_equal(mem_get_len(r, ecam_at(0, 0, 0, 0), 4), 0x00081b36);
+}
+
+static void test_port_window(void **state)
+{
+	struct ported *f = *state;
+	struct pci_rig *r = &f->r;
+
+	set_port(r, 0, 1, WINDOW + 0x100000, 2);
+	place_behind(r, 1, WINDOW + 0x100000);
+	assert_int_equal(mem_get_len(r, WINDOW + 0x100000, 4), 0x11111111);
+	place_behind(r, 1, WINDOW + 0x2ff000);
+	assert_int_equal(mem_get_len(r, WINDOW + 0x2ff000, 4), 0x11111111);
+	place_behind(r, 1, WINDOW + 0x300000); /* past the port's */
+	assert_int_equal(mem_get_len(r, WINDOW + 0x300000, 4), ALL_ONES);
+	place_behind(r, 1, WINDOW + 0xff000);
+	assert_int_equal(mem_get_len(r, WINDOW + 0xff000, 4), ALL_ONES);
+	/* The port's window moves over it; then its decoding is off, then it leads nowhere. */
+	set_port(r, 0, 1, WINDOW, 1);
+	assert_int_equal(mem_get_len(r, WINDOW + 0xff000, 4), 0x11111111);
+	set_at(r, port(0, PCI_COMMAND), 2, 0);
+	assert_int_equal(mem_get_len(r, WINDOW + 0xff000, 4), ALL_ONES);
+	set_at(r, port(0, PCI_COMMAND), 2, PCI_COMMAND_MEMORY);
+	assert_int_equal(mem_get_len(r, WINDOW + 0xff000, 4), 0x11111111);
+	set_at(r, port(0, PCI_SECONDARY_BUS), 1, 0);
+	assert_true(f->card[0].moved[0] == 0);
+	set_at(r, port(0, PCI_SECONDARY_BUS), 1, 1);
+	assert_true(f->card[0].moved[0] == WINDOW + 0xff000);
+	/* A window that ends before it begins, and one that is everything. */
+	set_at(r, port(0, PCI_MEMORY_BASE), 4, 0xc000c010);
+	assert_true(f->card[0].moved[0] == 0);
+	set_at(r, port(0, PCI_MEMORY_BASE), 4, 0xfff00000);
+	assert_true(f->card[0].moved[0] == WINDOW + 0xff000);
+	place_behind(r, 1, LAYOUT_PCI_ECAM); /* and yet not out of the bridge's */
+	assert_true(f->card[0].moved[0] == 0);
+	/* One on the root bus has been there first. */
+	place_behind(r, 1, WINDOW + 0x5000);
+	place_bar(r, 1, 0, WINDOW + 0x5000);
+	decode(r, 1, true);
+	assert_int_equal(mem_get_len(r, WINDOW + 0x5000, 4), 0xeeeeeeee);
+	assert_true(f->card[0].moved[0] == 0);
+}
+
+static void test_port_state(void **state)
+{
+	struct ported *f = *state;
+	struct pci_rig *r = &f->r, other;
+	struct stream_out s;
+	struct stream_in in;
+
+	set_port(r, 1, 1, WINDOW, 1);
+	place_behind(r, 1, WINDOW + 0x4000);
+	stream_out_init(&s);
+	pci_save(r->pci, &s);
+	pci_function_save(&f->card[1].f, &s);
+	assert_int_equal(s.err, 0);
+	pci_function_reset(&f->card[1].f);
+	pci_reset(r->pci);
+	assert_int_equal(mem_get_len(r, behind(1, 0), 4), ALL_ONES);
+	assert_int_equal(mem_get_len(r, WINDOW + 0x4000, 4), ALL_ONES);
+	stream_in_init(&in, s.buf, s.len);
+	assert_int_equal(pci_load(r->pci, &in), 0);
+	assert_int_equal(pci_function_load(&f->card[1].f, &in), 0);
+	assert_int_equal(mem_get_len(r, behind(1, 0), 4), 0x56781234);
+	assert_int_equal(mem_get_len(r, WINDOW + 0x4000, 4), 0x22222222);
+	pci_rig_init_with(&other, PORTS - 1, 0);
+	stream_in_init(&in, s.buf, s.len);
+	assert_int_equal(pci_load(other.pci, &in), -EINVAL);
+	pci_rig_finish(&other);
+	stream_out_finish(&s);
+}
+
+/* All slots of the root bus but that of the ports, then those behind them. */
+static void test_port_places(void **state)
+{
+	static struct card more[PCI_PLACES];
+	struct card extra;
+	struct pci_rig r;
+	unsigned n = 0;
+
+	pci_rig_init_with(&r, PCI_PORTS, 1u << 31 | 1u << 30);
+	assert_int_equal(mem_get_len(&r, ecam_at(0, 29, 7, 0), 4), 0x000c1b36);
+	for (unsigned want = 1; want < PCI_PLACES; want++) {
+		if (want >= 29 && want < PCI_SLOTS)
+			continue;
+		card_init(&more[n], 0);
+		assert_int_equal(pci_attach(r.pci, &more[n].f, 0), 0);
+		assert_int_equal(more[n].f.place, want);
+		n++;
+	}
+	card_init(&extra, 0);
+	assert_int_equal(pci_attach(r.pci, &extra.f, 0), -ENOSPC);
+	while (n)
+		pci_detach(&more[--n].f);
+	pci_rig_finish(&r);
 }
 
 static void save(struct fixture *f, struct stream_out *s)
@@ -415,12 +681,16 @@ static void test_refusals(void **state)
 	static const struct bus_ops none;
 	const struct bus_range ram = {LAYOUT_PCI_WINDOW + 0x1000, 1, &none, NULL, "x", 0};
 	struct pci_rig r = {0};
+	const struct pci_config cfg = {.pio = &r.pio, .mmio = &r.mmio};
+	const struct pci_config full = {.pio = &r.pio, .mmio = &r.mmio, .ports = 1, .wanted = ~1u};
 
 	assert_int_equal(bus_add(&r.mmio, &ram), 0);
-	assert_int_equal(pci_create(&r.pci, &r.pio, &r.mmio), -EEXIST);
+	assert_int_equal(pci_create(&r.pci, &cfg), -EEXIST);
 	assert_int_equal(r.pio.count, 0);
 	assert_int_equal(r.mmio.count, 1);
 	bus_del(&r.mmio, ram.base);
+	assert_int_equal(pci_create(&r.pci, &full), -ENOSPC);
+	assert_int_equal(r.pio.count + r.mmio.count, 0);
 	pci_rig_finish(&r);
 }
 
@@ -437,6 +707,13 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_outside, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_overlap, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_slots, setup, teardown),
+		cmocka_unit_test(test_wanted),
+		cmocka_unit_test_setup_teardown(test_port_identity, setup_ports, teardown_ports),
+		cmocka_unit_test_setup_teardown(test_port_registers, setup_ports, teardown_ports),
+		cmocka_unit_test_setup_teardown(test_port_buses, setup_ports, teardown_ports),
+		cmocka_unit_test_setup_teardown(test_port_window, setup_ports, teardown_ports),
+		cmocka_unit_test_setup_teardown(test_port_state, setup_ports, teardown_ports),
+		cmocka_unit_test(test_port_places),
 		cmocka_unit_test_setup_teardown(test_save_load, setup, teardown),
 		cmocka_unit_test(test_refusals),
 	};

@@ -103,8 +103,18 @@ test_bad_disks() {
 	disk_refused 'disk odd: 1000 bytes from byte 0 on are not whole blocks of 512' path=odd
 	disk_refused 'disk disk/: Not a directory' path=disk/
 	disk_refused 'disk qcow2: it is a qcow2 image' path=qcow2
-	refused '--disk: at most 6 disks' boot hello --disk path=disk,ro --disk path=disk,ro \
-		--disk path=disk,ro --disk path=disk,ro --disk path=disk,ro --disk path=disk,ro --disk path=disk,ro
+	disk_refused '--disk: path=disk,addr=0: addr 0: must be 1 to 31' path=disk,addr=0
+	disk_refused '--disk: path=disk,addr=0x20: addr 0x20: must be 1 to 31' path=disk,addr=0x20
+	disk_refused '--disk: disk disk: addr needs --transport pci' path=disk,addr=4
+	refused '--disk: disk b: addr 4 is taken by disk a' boot hello --transport pci \
+		--disk path=disk,ro,id=a,addr=4 --disk path=disk,ro,id=b,addr=0x4
+	refused '--disk: two disks are called disk; id=NAME' boot hello --disk path=disk,ro --disk path=disk,ro
+	local disks=()
+	for i in $(seq 32); do
+		disks+=(--disk "path=disk,ro,id=$i")
+	done
+	refused '--disk: at most 6 disks, or 31 with --transport pci' boot hello "${disks[@]:0:14}"
+	refused '--disk: at most 31 disks' boot hello --transport pci "${disks[@]}"
 }
 
 # Each key without a value, with an empty one, with one that is out of range or none, and doubled.
