@@ -9,9 +9,14 @@
 #include "hw/acpi.h"
 #include "hw/aml.h"
 #include "hw/layout.h"
+#include "hw/pci.h"
 #include "hw/pm.h"
 
-#define NOTIFY_BUTTON 0x80u /* pressed (ACPI 6.4, 4.8.3.2) */
+#include <stdio.h>
+
+#define NOTIFY_DEVICE_CHECK 1u /* ACPI 6.4, 5.6.6 */
+#define NOTIFY_EJECT 3u
+#define NOTIFY_BUTTON 0x80u /* pressed (4.8.3.2) */
 
 static void serial_port(struct aml *a)
 {
@@ -54,8 +59,41 @@ static void power_button(struct aml *a)
 	aml_end(a);
 }
 
+#define NAME_SLOT 16u
+
+/* Within PCI0, or from anywhere with what is in front. */
+static const char *slot_name(char name[NAME_SLOT], const char *front, unsigned n)
+{
+	static const char digits[] = "0123456789ABCDEF";
+	unsigned slot = PCI_HOT_FIRST + n;
+
+	snprintf(name, NAME_SLOT, "%sS%c%c", front, digits[slot >> 4], digits[slot & 15]);
+	return name;
+}
+
+static void notify_if(struct aml *a, uint32_t event, const char *object, unsigned value)
+{
+	aml_if(a);
+	aml_and_local(a, 0, event);
+	aml_notify(a);
+	aml_ref(a, object);
+	aml_int(a, value);
+	aml_end(a);
+}
+
+static void notify_slots(struct aml *a)
+{
+	char name[NAME_SLOT];
+
+	for (unsigned n = 0; n < PCI_HOT_SLOTS; n++) {
+		slot_name(name, "\\_SB.PCI0.", n);
+		notify_if(a, PM_EVENT_ADDED(n), name, NOTIFY_DEVICE_CHECK);
+		notify_if(a, PM_EVENT_WANTED(n), name, NOTIFY_EJECT);
+	}
+}
+
 /* Its interrupt says that the event register holds something; reading that clears it (5.6.9). */
-static void event_device(struct aml *a)
+static void event_device(struct aml *a, bool hot_plug)
 {
 	aml_device(a, "GED");
 	aml_name_string(a, "_HID", "ACPI0013");
@@ -71,12 +109,9 @@ static void event_device(struct aml *a)
 	aml_store(a);
 	aml_ref(a, "EVNT");
 	aml_local(a, 0);
-	aml_if(a);
-	aml_and_local(a, 0, PM_EVENT_POWER);
-	aml_notify(a);
-	aml_ref(a, "PWRB");
-	aml_int(a, NOTIFY_BUTTON);
-	aml_end(a);
+	notify_if(a, PM_EVENT_POWER, "PWRB", NOTIFY_BUTTON);
+	if (hot_plug)
+		notify_slots(a);
 	aml_end(a);
 	aml_end(a);
 }
@@ -106,6 +141,31 @@ static void virtio_device(struct aml *a, const struct acpi_config *cfg, unsigned
 }
 
 /*
+ * Slots that the guest's kernel is to watch (6.3): it takes a device for one because it can be
+ * ejected. Each costs the kernel's start its time: see PCI_HOT_SLOTS.
+ */
+static void hot_slots(struct aml *a)
+{
+	char name[NAME_SLOT];
+
+	aml_region_io(a, "EJRG", PORT_PCI_EJECT, 4);
+	aml_field(a, "EJRG");
+	aml_field_unit(a, "EJCT", 32);
+	aml_end(a);
+	for (unsigned n = 0; n < PCI_HOT_SLOTS; n++) {
+		aml_device(a, slot_name(name, "", n));
+		aml_name_int(a, "_ADR", (uint64_t)(PCI_HOT_FIRST + n) << 16);
+		aml_name_int(a, "_SUN", PCI_HOT_FIRST + n);
+		aml_method(a, "_EJ0", 1);
+		aml_store(a);
+		aml_int(a, 1u << n);
+		aml_ref(a, "EJCT");
+		aml_end(a);
+		aml_end(a);
+	}
+}
+
+/*
  * PCI interrupts are MSI-X: there is no routing of pins to tell. _CBA would repeat what the MCFG
  * says. The data port's neighbours are the bridge's own, the window is what it hands on.
  */
@@ -123,6 +183,7 @@ static void host_bridge(struct aml *a, unsigned buses)
 	aml_res_io(a, PORT_PCI_ADDRESS, 8);
 	aml_res_window32(a, LAYOUT_PCI_WINDOW, LAYOUT_PCI_WINDOW_SIZE);
 	aml_end(a);
+	hot_slots(a);
 	aml_end(a);
 }
 
@@ -156,7 +217,7 @@ void acpi_dsdt(struct aml *a, const struct acpi_config *cfg)
 	clock_device(a);
 	panic_device(a);
 	power_button(a);
-	event_device(a);
+	event_device(a, cfg->pci_buses);
 	for (unsigned i = 0; i < cfg->mmio_count; i++)
 		virtio_device(a, cfg, i);
 	if (cfg->pci_buses) {

@@ -25,6 +25,7 @@
 #define OP_PACKAGE 0x12u
 #define OP_METHOD 0x14u
 #define OP_DUAL_NAME 0x2eu
+#define OP_MULTI_NAME 0x2fu
 #define OP_EXT 0x5bu
 #define OP_LOCAL0 0x60u
 #define OP_STORE 0x70u
@@ -109,6 +110,8 @@ static void insert(struct aml *a, size_t at, const void *data, size_t len)
 
 /* ---- Names (20.2.2) ---- */
 
+#define NAME_SEGMENTS 4u
+
 static bool name_char(char c, bool first)
 {
 	return c == '_' || (c >= 'A' && c <= 'Z') || (!first && c >= '0' && c <= '9');
@@ -129,28 +132,29 @@ static size_t segment(uint8_t seg[4], const char *s)
 
 static void put_name(struct aml *a, const char *name)
 {
-	uint8_t seg[2][4];
-	size_t n;
+	uint8_t seg[NAME_SEGMENTS][4];
+	unsigned count = 0;
+	bool more = true;
+	size_t n = 1;
 
 	if (*name == '\\') {
 		put_u8(a, '\\');
 		name++;
 	}
-	n = segment(seg[0], name);
-	if (n && !name[n]) {
-		put(a, seg[0], 4);
+	while (more && n && count < NAME_SEGMENTS) {
+		n = segment(seg[count++], name);
+		more = name[n] == '.';
+		name += n + more;
+	}
+	if (!n || more || *name) {
+		set_error(a, EINVAL, "bad name");
 		return;
 	}
-	if (n && name[n] == '.') {
-		name += n + 1;
-		n = segment(seg[1], name);
-		if (n && !name[n]) {
-			put_u8(a, OP_DUAL_NAME);
-			put(a, seg, sizeof(seg));
-			return;
-		}
-	}
-	set_error(a, EINVAL, "bad name");
+	if (count > 1)
+		put_u8(a, count == 2 ? OP_DUAL_NAME : OP_MULTI_NAME);
+	if (count > 2)
+		put_u8(a, (uint8_t)count);
+	put(a, seg, count * sizeof(seg[0]));
 }
 
 /* ---- Terms with a length (20.2.4) ---- */

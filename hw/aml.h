@@ -3,7 +3,8 @@
 // other.
 //
 // Terms that hold others are opened and closed with aml_end, which writes their lengths. Errors are
-// sticky: look at `err` once. Names are what ASL calls name strings: "COM1", "\\_SB", "\\_SB.PWRB".
+// sticky: look at `err` once. Names are what ASL calls name strings, of up to
+// four segments: "COM1", "\\_SB", "\\_SB.PWRB".
 #ifndef HW_AML_H
 #define HW_AML_H
 

@@ -49,7 +49,8 @@
 #define PORT_RESET 0x602u
 #define PORT_PCI_ADDRESS 0xcf8u /* 4 ports, and as many for the data */
 #define PORT_PCI_DATA 0xcfcu
-#define PORT_GED 0x604u /* 4 ports: pending events of the generic event device, read clears */
+#define PORT_GED 0x604u       /* 4 ports: pending events of the generic event device, read clears */
+#define PORT_PCI_EJECT 0x608u /* 4 ports: a bit each for the hot-plug slots */
 
 /* Interrupt lines: global system interrupts, which are the IOAPIC's pins. All edge, active high. */
 #define GSI_COM1 4u

@@ -35,6 +35,10 @@ struct stream_out;
 #define PCI_PLACES (PCI_SLOTS + PCI_PORTS)
 #define PCI_BARS 6u
 
+/* Slots whose devices come and go while the guest runs, as hw/acpi_dsdt.c tells it. */
+#define PCI_HOT_FIRST 3u
+#define PCI_HOT_SLOTS 8u
+
 /* Each is optional, and called with the bus's lock held, which no thread of a device may want. */
 struct pci_function_ops {
 	/* The guest is about to read, or has written, `len` bytes of configuration space at `off`.

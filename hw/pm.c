@@ -72,16 +72,27 @@ static void events_read(void *dev, uint64_t off, void *data, unsigned len)
 	memcpy(data, bytes + off, len);
 }
 
+static void eject_write(void *dev, uint64_t off, const void *data, unsigned len)
+{
+	struct pm *p = dev;
+	unsigned slots = *(const uint8_t *)data;
+
+	if (p->cfg.ejected && off == 0)
+		p->cfg.ejected(p->cfg.arg, slots);
+}
+
 static const struct bus_ops sleep_ops = {.read = status_read, .write = sleep_write};
 static const struct bus_ops status_ops = {.read = status_read};
 static const struct bus_ops reset_ops = {.read = status_read, .write = reset_write};
 static const struct bus_ops events_ops = {.read = events_read};
+static const struct bus_ops eject_ops = {.read = status_read, .write = eject_write};
 
 static const struct bus_range ranges[] = {
 	{PORT_SLEEP_CONTROL, 1, &sleep_ops, NULL, "ACPI sleep control"},
 	{PORT_SLEEP_STATUS, 1, &status_ops, NULL, "ACPI sleep status"},
 	{PORT_RESET, 1, &reset_ops, NULL, "ACPI reset"},
 	{PORT_GED, 4, &events_ops, NULL, "ACPI events"},
+	{PORT_PCI_EJECT, 4, &eject_ops, NULL, "PCI eject"},
 };
 
 /* Removes the first `n` ranges. */
@@ -135,9 +146,9 @@ void pm_destroy(struct pm *p)
 	free(p);
 }
 
-void pm_power_button(struct pm *p)
+void pm_raise(struct pm *p, uint32_t event)
 {
-	atomic_fetch_or(&p->events, PM_EVENT_POWER);
+	atomic_fetch_or(&p->events, event);
 	irq_raise(p->cfg.irq);
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Power management of hardware-reduced ACPI: sleep registers, reset register, and the register
-// behind the generic event device through which the power button is pressed
-// (ACPI 6.4, 4.8.3.7, 4.8.3.6, 5.6.9).
+// Power management of hardware-reduced ACPI: sleep registers, reset register, the register behind
+// the generic event device through which the power button is pressed and slots are said to change,
+// and the one by which the guest ejects what was in a slot
+// (ACPI 6.4, 4.8.3.7, 4.8.3.6, 5.6.9, 6.3.3).
 #ifndef HW_PM_H
 #define HW_PM_H
 
@@ -17,6 +18,8 @@ struct stream_out;
 #define PM_SLEEP_TYPE_S5 5u  /* what _S5 in the DSDT says */
 #define PM_RESET_VALUE 1u    /* what the FADT says */
 #define PM_EVENT_POWER 0x01u /* bits of the event register, as _EVT in the DSDT reads them */
+#define PM_EVENT_ADDED(n) (0x100u << (n))    /* in the n-th hot-plug slot there is something */
+#define PM_EVENT_WANTED(n) (0x10000u << (n)) /* what is there is wanted back */
 
 struct pm_config {
 	struct bus *pio;       /* gets the ports; outlives the device */
@@ -25,6 +28,7 @@ struct pm_config {
 	/* What the guest asked for; on a vCPU's thread, nothing locked. */
 	void (*power_off)(void *arg);
 	void (*reset)(void *arg);
+	void (*ejected)(void *arg, unsigned slots); /* a bit each; NULL: there is no hot-plug */
 	void *arg;
 };
 
@@ -34,8 +38,8 @@ int pm_create(struct pm **out, const struct pm_config *cfg);
 /* NULL is fine. */
 void pm_destroy(struct pm *p);
 
-/* From any thread. */
-void pm_power_button(struct pm *p);
+/* Tells the guest of an event. From any thread. */
+void pm_raise(struct pm *p, uint32_t event);
 
 /*
  * Writes code to LAYOUT_RESET_VECTOR that resets the machine by the reset register. Linux takes a

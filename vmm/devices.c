@@ -70,13 +70,14 @@ static int add_rtc(struct devices *d)
 	return rc ? rc : rtc_create(&d->rtc, &rtc);
 }
 
-static int add_pm(struct devices *d)
+static int add_pm(struct devices *d, const struct machine_config *cfg)
 {
 	const struct pm_config pm = {
 		.pio = &d->pio,
 		.irq = &d->ged_irq,
 		.power_off = d->host.power_off,
 		.reset = d->host.reset,
+		.ejected = cfg->transport == TRANSPORT_PCI ? d->host.ejected : NULL,
 		.arg = d->host.arg,
 	};
 	int rc = irq_init(&d->ged_irq, d->kvm, GSI_GED);
@@ -97,7 +98,7 @@ static int add_legacy(struct devices *d, const struct machine_config *cfg)
 	if (!rc)
 		rc = add_rtc(d);
 	if (!rc)
-		rc = add_pm(d);
+		rc = add_pm(d, cfg);
 	if (!rc)
 		rc = pvpanic_create(&d->pvpanic, &pvpanic);
 	return rc;
@@ -211,6 +212,7 @@ int devices_init(struct devices *d, struct kvm *kvm, struct mem *mem, struct loo
 		.com1_irq = IRQ_NONE,
 		.rtc_irq = IRQ_NONE,
 		.ged_irq = IRQ_NONE,
+		.cfg = cfg,
 	};
 	rc = add_legacy(d, cfg);
 	return rc ? rc : add_virtio(d, cfg);
@@ -229,6 +231,8 @@ void devices_finish(struct devices *d)
 	for (unsigned i = SLOTS_MAX; i-- > 0;)
 		if (d->slot[i].dev)
 			slot_finish(&d->slot[i]);
+	while (d->disks)
+		disk_config_free(d->disk[--d->disks].owned);
 	engine_destroy(d->engine);
 	pci_destroy(d->pci);
 	loop_destroy(d->io);
@@ -266,19 +270,26 @@ int devices_describe(struct devices *d, uint32_t cpus, uint64_t *rsdp)
 	return rc ? rc : pm_write_reset_vector(d->mem);
 }
 
+/*
+ * A disk may come while the machine runs, and no ring can be made behind the filter. It is made
+ * here, beside a guest that starts, so that nobody waits for it.
+ */
 static void enter_io(void *arg)
 {
-	const struct machine_config *cfg = arg;
+	struct devices *d = arg;
 
-	if (jail_enter(JAIL_IO, cfg->jail)) {
+	if (d->pci && !d->engine &&
+		engine_create(&d->engine, d->io, (enum engine_kind)d->cfg->disk_engine))
+		log_warn("%s: no disk can be attached", last_error());
+	if (jail_enter(JAIL_IO, d->cfg->jail)) {
 		log_error("%s", last_error());
 		_exit(EXIT_JAIL);
 	}
 }
 
-int devices_start(struct devices *d, struct machine_config *cfg)
+int devices_start(struct devices *d)
 {
-	return d->io ? loop_spawn(d->io, enter_io, cfg) : 0;
+	return d->io ? loop_spawn(d->io, enter_io, d) : 0;
 }
 
 void devices_pause(struct devices *d)
@@ -311,17 +322,35 @@ void devices_reset(struct devices *d)
 	d->panic = (struct panic){0};
 }
 
+static bool is_leaving(const struct devices *d, unsigned place)
+{
+	for (unsigned i = 0; i < d->disks; i++)
+		if (d->disk[i].place == place)
+			return d->disk[i].leaving;
+	return false;
+}
+
+static void set_leaving(struct devices *d, unsigned place, bool leaving)
+{
+	for (unsigned i = 0; i < d->disks; i++)
+		if (d->disk[i].place == place)
+			d->disk[i].leaving = leaving;
+}
+
 static uint32_t kind_at(const struct devices *d, unsigned place)
 {
 	return d->slot[place].dev ? d->slot[place].dev->id : 0;
 }
 
-/* Which device is where, so that a machine made in another way says so. */
+/* Which device is where: those that came while the machine ran are to be there when it is loaded.
+ */
 static void save_places(const struct devices *d, struct stream_out *s)
 {
 	stream_begin(s, "places", 1);
-	for (unsigned i = 0; i < SLOTS_MAX; i++)
+	for (unsigned i = 0; i < SLOTS_MAX; i++) {
 		stream_put_u32(s, kind_at(d, i));
+		stream_put_u8(s, is_leaving(d, i));
+	}
 	stream_end(s);
 }
 
@@ -339,7 +368,9 @@ static int load_places(struct devices *d, struct stream_in *s)
 
 	for (unsigned i = 0; i < SLOTS_MAX && rc >= 0 && !s->err; i++) {
 		uint32_t kind = stream_get_u32(s);
+		bool leaving = stream_get_u8(s);
 
+		set_leaving(d, i, leaving);
 		if (kind == kind_at(d, i) || s->err)
 			continue;
 		snprintf(text, sizeof(text), "slot %u had %s, and has %s here", i,

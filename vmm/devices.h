@@ -11,6 +11,8 @@
 #include "vmm/machine.h"
 #include "vmm/slot.h"
 
+#include <stdatomic.h>
+
 struct blk_engine;
 struct i8042;
 struct kvm;
@@ -34,6 +36,9 @@ struct devices_host {
 	void (*panicked)(void *arg, enum devices_panic how);
 	/* A disk has had a request held: as in struct disk_host. */
 	void (*disk_stopped)(void *arg, const char *why);
+	/* Those of these hot-plug slots, a bit each, that it was asked to: devices_unplug is due.
+	 */
+	void (*ejected)(void *arg, unsigned slots);
 	void *arg;
 };
 
@@ -43,12 +48,13 @@ struct devices_host {
 struct devices {
 	struct devices_host host;
 	/* Borrowed. */
+	const struct machine_config *cfg;
 	struct kvm *kvm;
 	struct mem *mem;
 	struct loop *control;
 
 	struct loop *io;           /* owns the queues; made with the first virtio device */
-	struct blk_engine *engine; /* of the disks on it; made with the first */
+	struct blk_engine *engine; /* of the disks on it; with PCI made in any case */
 	struct bus pio, mmio;
 	struct irq com1_irq, rtc_irq, ged_irq;
 	struct serial *serial; /* NULL when the machine has none */
@@ -63,6 +69,7 @@ struct devices {
 	unsigned slots;              /* how many of them have a device */
 	struct disk disk[MACHINE_DISKS_MAX];
 	unsigned disks;
+	atomic_uint ejected; /* a bit each for the slots from PCI_HOT_FIRST on */
 };
 
 /*
@@ -90,6 +97,21 @@ int devices_add_disks(struct devices *d, const struct machine_config *cfg);
 /* NULL: there is none of that name. */
 struct disk *devices_find_disk(struct devices *d, const char *id);
 
+/*
+ * While vCPUs run or are parked, on the control loop's thread. Attach takes `cfg`, which is
+ * malloc'd, and `files`, also on failure. Detach asks the guest. 0 or -errno.
+ */
+int devices_attach_disk(struct devices *d, struct disk_config *cfg, const struct disk_files *files);
+int devices_detach_disk(struct devices *d, const char *id);
+
+/*
+ * With the vCPUs parked: disks that are leaving are taken from the bus where the guest has ejected
+ * them, or all. Then devices_take_away, which waits for the disk and for which vCPUs may run again,
+ * takes away one of those: false where there is none; `name` is what it was called.
+ */
+void devices_unplug(struct devices *d, bool all);
+bool devices_take_away(struct devices *d, char *name, size_t len);
+
 /* Waits a little for the console to accept the last of its output. */
 void devices_flush(struct devices *d);
 
@@ -97,7 +119,7 @@ void devices_flush(struct devices *d);
 int devices_describe(struct devices *d, uint32_t cpus, uint64_t *rsdp);
 
 /* Starts the threads that serve them, behind their filter. 0 or -errno. */
-int devices_start(struct devices *d, struct machine_config *cfg);
+int devices_start(struct devices *d);
 
 /* With the vCPUs parked. Pause and resume: no queue is touched in between. Save and load need a
  * pause. */

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: MIT
-// The machine's disks: the layers are made on the loop that owns the queues, as the engine is
-// that loop's; then the disk gets its place on the bus.
+// The machine's disks: made at start, attached and detached while it runs.
+//
+// A disk that is attached is made as one at start is: the layers on the loop that owns its queues,
+// as the engine is that loop's, then its place on the bus. ACPI tells the guest that the slot has
+// changed. To detach one the guest is asked, and it is the guest that says when it has let go: it
+// ejects the slot. What it was not asked for it cannot eject.
 #include "vmm/devices.h"
 
 #include "base/log.h"
@@ -8,11 +12,17 @@
 #include "base/util.h"
 #include "blk/engine.h"
 #include "blk/raw.h"
+#include "hw/pci.h"
+#include "hw/pm.h"
 #include "virtio/blk.h"
 #include "vmm/disk.h"
 
 #include <errno.h>
 #include <stdio.h>
+
+#define HOT_LAST (PCI_HOT_FIRST + PCI_HOT_SLOTS - 1)
+
+/* ---- Birth ---- */
 
 struct making {
 	struct devices *d;
@@ -87,10 +97,123 @@ int devices_add_disks(struct devices *d, const struct machine_config *cfg)
 	return rc;
 }
 
+/* ---- While the machine runs ---- */
+
 struct disk *devices_find_disk(struct devices *d, const char *id)
 {
 	for (unsigned i = 0; i < d->disks; i++)
 		if (!strcmp(disk_name(d->disk[i].cfg), id))
 			return &d->disk[i];
 	return NULL;
+}
+
+static int find_hot_slot(struct devices *d, const struct disk_config *cfg, unsigned *place)
+{
+	const char *name = disk_name(cfg);
+	unsigned first = cfg->slot ? cfg->slot : PCI_HOT_FIRST;
+	unsigned last = cfg->slot ? cfg->slot : HOT_LAST;
+
+	if (first < PCI_HOT_FIRST || last > HOT_LAST)
+		return fail(EINVAL,
+			"disk %s: addr %u: while the machine runs, disks come to slots %u to %u",
+			name, cfg->slot, PCI_HOT_FIRST, HOT_LAST);
+	for (*place = first; *place <= last; ++*place)
+		if (pci_is_free(d->pci, *place))
+			return 0;
+	if (cfg->slot)
+		return fail(EBUSY, "disk %s: addr %u is taken", name, cfg->slot);
+	return fail(ENOSPC,
+		"disk %s: slots %u to %u, which take disks while the machine runs, are taken", name,
+		PCI_HOT_FIRST, HOT_LAST);
+}
+
+static int check_new(struct devices *d, const struct disk_config *cfg, unsigned *place)
+{
+	const char *name = disk_name(cfg);
+
+	if (!d->pci)
+		return fail(ENOTSUP,
+			"disk %s: disks come and go only in a machine made with --transport pci",
+			name);
+	if (devices_find_disk(d, name))
+		return fail(EEXIST, "disk %s: there is one of that name", name);
+	if (d->disks == MACHINE_DISKS_MAX)
+		return fail(ENOSPC, "disk %s: there are %u disks, and no more can be", name,
+			MACHINE_DISKS_MAX);
+	return find_hot_slot(d, cfg, place);
+}
+
+int devices_attach_disk(struct devices *d, struct disk_config *cfg, const struct disk_files *files)
+{
+	unsigned place = 0;
+	int rc = check_new(d, cfg, &place);
+
+	if (rc)
+		disk_close(files);
+	else
+		rc = add_disk(d, cfg, files, place);
+	if (rc) {
+		disk_config_free(cfg);
+		return rc;
+	}
+	d->disk[d->disks - 1].owned = cfg;
+	pm_raise(d->pm, PM_EVENT_ADDED(place - PCI_HOT_FIRST));
+	return 0;
+}
+
+int devices_detach_disk(struct devices *d, const char *id)
+{
+	struct disk *disk = devices_find_disk(d, id);
+
+	if (!disk)
+		return fail(ENOENT, "it has no disk %s", id);
+	if (!d->pci)
+		return fail(ENOTSUP,
+			"disk %s: disks come and go only in a machine made with --transport pci",
+			id);
+	if (disk->place < PCI_HOT_FIRST || disk->place > HOT_LAST)
+		return fail(ENOTSUP,
+			"disk %s: it is in slot %u, and only slots %u to %u can be emptied while "
+			"the machine runs",
+			id, disk->place, PCI_HOT_FIRST, HOT_LAST);
+	disk->leaving = true;
+	pm_raise(d->pm, PM_EVENT_WANTED(disk->place - PCI_HOT_FIRST));
+	return 0;
+}
+
+void devices_unplug(struct devices *d, bool all)
+{
+	unsigned ejected = atomic_exchange(&d->ejected, 0);
+
+	for (unsigned i = 0; i < d->disks; i++) {
+		struct disk *disk = &d->disk[i];
+		bool hot = disk->place >= PCI_HOT_FIRST && disk->place <= HOT_LAST;
+		bool eject = hot && ejected >> (disk->place - PCI_HOT_FIRST) & 1;
+
+		if (eject && !disk->leaving)
+			log_debug("disk %s: the guest ejects what it was not asked for",
+				disk_name(disk->cfg));
+		disk->gone = disk->leaving && (eject || all);
+		if (disk->gone)
+			slot_unplug(&d->slot[disk->place]);
+	}
+}
+
+bool devices_take_away(struct devices *d, char *name, size_t len)
+{
+	unsigned i = 0;
+	struct disk disk;
+
+	while (i < d->disks && !d->disk[i].gone)
+		i++;
+	if (i == d->disks)
+		return false;
+	disk = d->disk[i];
+	d->disks--;
+	memmove(&d->disk[i], &d->disk[i + 1], (d->disks - i) * sizeof(disk));
+	slot_finish(&d->slot[disk.place]);
+	d->slots--;
+	snprintf(name, len, "%s", disk_name(disk.cfg));
+	disk_config_free(disk.owned);
+	return true;
 }

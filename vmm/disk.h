@@ -102,6 +102,9 @@ struct disk {
 	struct disk_limits limits;     /* as they are now */
 	struct virtio_device *dev;     /* set by who makes one of `blk` */
 	unsigned place;                /* and by who gives it one */
+	struct disk_config *owned;     /* cfg, of one that came while the machine ran; else NULL */
+	bool leaving;                  /* the guest has been asked to let go of it */
+	bool gone;                     /* it is off the bus */
 };
 
 /*

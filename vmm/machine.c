@@ -62,6 +62,7 @@ enum {
 	ASKED_PANIC_SAID = 1u << 4,
 	ASKED_PANIC_DONE = 1u << 5,
 	ASKED_DISK_STOP = 1u << 6,
+	ASKED_EJECT = 1u << 7,
 };
 
 static void ring(struct machine *m, unsigned what)
@@ -104,6 +105,15 @@ static void disk_stopped(void *arg, const char *why)
 	ring(arg, ASKED_DISK_STOP);
 }
 
+/* Parked, so that the guest does not find again what it has just let go of. */
+static void guest_ejected(void *arg, unsigned slots)
+{
+	struct machine *m = arg;
+
+	atomic_fetch_or(&m->devices.ejected, slots);
+	ask(m, ASKED_EJECT);
+}
+
 static void vcpu_ended(void *arg, struct vcpu *v, enum vcpu_end why)
 {
 	struct machine *m = arg;
@@ -131,13 +141,13 @@ static void enter_vcpu(void *arg, struct vcpu *v)
 	}
 }
 
-static void tell(struct machine *m, const char *what)
+void machine_tell(struct machine *m, const char *what)
 {
 	if (m->cfg.event)
 		m->cfg.event(m->cfg.arg, what);
 }
 
-static void park_all(struct machine *m)
+void machine_park_all(struct machine *m)
 {
 	for (uint32_t i = 0; i < m->cpus; i++)
 		vcpu_ask_to_park(m->cpu[i]);
@@ -145,7 +155,7 @@ static void park_all(struct machine *m)
 		vcpu_park(m->cpu[i]);
 }
 
-static void resume_all(struct machine *m)
+void machine_resume_all(struct machine *m)
 {
 	for (uint32_t i = 0; i < m->cpus; i++)
 		vcpu_resume(m->cpu[i]);
@@ -157,12 +167,12 @@ static void on_panic(struct machine *m, bool done)
 	if (!m->panicked) {
 		m->panicked = true;
 		snprintf(m->end_text, sizeof(m->end_text), "%s", m->devices.panic.text);
-		tell(m, "panic");
+		machine_tell(m, "panic");
 	}
 	if (!done)
 		return;
 	if (m->cfg.restart)
-		resume_all(m);
+		machine_resume_all(m);
 	else
 		machine_end(m, END_PANIC);
 }
@@ -185,7 +195,7 @@ static void on_disk_stop(struct machine *m)
 	if (!why)
 		return;
 	log_error("%s; the VM is paused until kvick resume %s", why, m->cfg.name);
-	tell(m, why);
+	machine_tell(m, why);
 	if (m->state == MACHINE_RUNNING)
 		machine_pause(m);
 }
@@ -214,6 +224,8 @@ static void on_asked(void *arg, uint32_t events)
 		on_reset(m);
 	else if (asked & ASKED_DISK_STOP)
 		on_disk_stop(m);
+	if (asked & ASKED_EJECT)
+		machine_finish_ejects(m, false);
 }
 
 void machine_mark(struct machine *m, const char *phase)
@@ -304,7 +316,7 @@ static int watch_requests(struct machine *m)
 static int build(struct machine *m)
 {
 	const struct devices_host host = {
-		guest_power_off, guest_reset, guest_panicked, disk_stopped, m};
+		guest_power_off, guest_reset, guest_panicked, disk_stopped, guest_ejected, m};
 	int rc = watch_requests(m);
 
 	if (!rc)
@@ -385,7 +397,7 @@ void machine_leave(struct machine *m)
 	if (!m)
 		return;
 	if (m->state == MACHINE_RUNNING)
-		park_all(m);
+		machine_park_all(m);
 	devices_flush(&m->devices);
 }
 
@@ -401,7 +413,7 @@ int machine_start(struct machine *m)
 
 	if (m->state != MACHINE_CREATED)
 		return wrong_state(m, "started");
-	rc = devices_start(&m->devices, &m->cfg);
+	rc = devices_start(&m->devices);
 	if (rc)
 		return rc;
 	machine_mark(m, "threads");
@@ -412,8 +424,8 @@ int machine_start(struct machine *m)
 	machine_mark(m, "attached");
 	m->state = MACHINE_RUNNING;
 	devices_resume(&m->devices);
-	resume_all(m);
-	tell(m, "running");
+	machine_resume_all(m);
+	machine_tell(m, "running");
 	return 0;
 }
 
@@ -421,10 +433,11 @@ int machine_pause(struct machine *m)
 {
 	if (m->state != MACHINE_RUNNING)
 		return wrong_state(m, "paused");
-	park_all(m);
+	machine_park_all(m);
 	devices_pause(&m->devices);
 	m->state = MACHINE_PAUSED;
-	tell(m, "paused");
+	machine_finish_ejects(m, false);
+	machine_tell(m, "paused");
 	return 0;
 }
 
@@ -435,8 +448,8 @@ int machine_resume(struct machine *m)
 	m->state = MACHINE_RUNNING;
 	machine_forget_stop(m); /* held requests are tried again from here on */
 	devices_resume(&m->devices);
-	resume_all(m);
-	tell(m, "running");
+	machine_resume_all(m);
+	machine_tell(m, "running");
 	return 0;
 }
 
@@ -450,9 +463,10 @@ int machine_reset(struct machine *m)
 	if (!m->cfg.resettable)
 		return fail(ENOTSUP, "machine %s was made for one command: it cannot be reset",
 			m->cfg.name);
-	park_all(m);
+	machine_park_all(m);
 	devices_pause(&m->devices);
 	m->state = MACHINE_PAUSED;
+	machine_finish_ejects(m, true);
 	devices_reset(&m->devices);
 	m->panicked = false;
 	machine_forget_stop(m);
@@ -464,7 +478,7 @@ int machine_reset(struct machine *m)
 	if (rc)
 		return rc;
 	__atomic_store_n(&m->asked, 0, __ATOMIC_RELEASE); /* what the old guest asked for */
-	tell(m, "reset");
+	machine_tell(m, "reset");
 	return running ? machine_resume(m) : 0;
 }
 
@@ -472,7 +486,7 @@ int machine_power_button(struct machine *m)
 {
 	if (m->state != MACHINE_RUNNING)
 		return wrong_state(m, "sent the power button");
-	pm_power_button(m->devices.pm);
+	pm_raise(m->devices.pm, PM_EVENT_POWER);
 	return 0;
 }
 
@@ -480,11 +494,11 @@ void machine_end(struct machine *m, enum machine_end why)
 {
 	if (m->state == MACHINE_ENDED)
 		return;
-	park_all(m);
+	machine_park_all(m);
 	m->state = MACHINE_ENDED;
 	m->end = why;
 	machine_mark(m, "ended");
-	tell(m, end_names[why]);
+	machine_tell(m, end_names[why]);
 	m->cfg.ended(m->cfg.arg, why);
 }
 
@@ -515,12 +529,12 @@ bool machine_is_dead(struct machine *m, char *where, unsigned len)
 
 	if (!running && m->state != MACHINE_PAUSED)
 		return false;
-	park_all(m);
+	machine_park_all(m);
 	for (uint32_t i = 0; i < m->cpus; i++)
 		dead = dead && vcpu_is_dead(m->cpu[i]);
 	if (where)
 		vcpu_where(m->cpu[0], where, len);
 	if (running)
-		resume_all(m);
+		machine_resume_all(m);
 	return dead;
 }

@@ -142,6 +142,7 @@ struct machine_disk {
 	unsigned held;      /* of them, those that wait for a resume */
 	bool read_only;
 	struct disk_limits limits;
+	bool detaching; /* the guest has been asked to let go of it */
 };
 
 /* How many disks there are, and up to MACHINE_DISKS_MAX of them, in the order of their creation. */
@@ -150,6 +151,21 @@ unsigned machine_disks(struct machine *m, struct machine_disk *disks);
 /* The limits of a disk as they are, and others from now on. 0 or -errno. */
 int machine_disk_limits(struct machine *m, const char *id, struct disk_limits *limits);
 int machine_limit_disk(struct machine *m, const char *id, const struct disk_limits *limits);
+
+/*
+ * Attaches a disk, which the guest sees at once or, where it is paused, once it goes on. `disk` of
+ * disk_config_create and `files` are taken, also on failure. RUNNING or PAUSED, with PCI. 0 or
+ * -errno.
+ */
+int machine_attach_disk(
+	struct machine *m, struct disk_config *disk, const struct disk_files *files);
+
+/*
+ * Asks the guest to let go of the disk of that id (without one: its path). Once it has, the event
+ * "disk detached ID" follows, and the file is no longer open. A guest may never do so; it may be
+ * asked again. Only a reset takes the disk away without it. RUNNING or PAUSED. 0 or -errno.
+ */
+int machine_detach(struct machine *m, const char *id);
 
 enum machine_state machine_state(const struct machine *m);
 enum machine_end machine_end_reason(const struct machine *m);

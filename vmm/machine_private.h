@@ -54,6 +54,16 @@ void machine_forget_stop(struct machine *m);
 /* Notes when a phase of the machine's life was reached; past the last place, nothing. */
 void machine_mark(struct machine *m, const char *phase);
 
+void machine_tell(struct machine *m, const char *what);
+
+/* Returns once no vCPU runs guest code, or lets them all go on. */
+void machine_park_all(struct machine *m);
+void machine_resume_all(struct machine *m);
+
+/* Takes away the disks that the guest has let go of, or all that it was asked to. Where the machine
+ * runs, vCPUs run afterwards. */
+void machine_finish_ejects(struct machine *m, bool all);
+
 /* A vCPU of `kvm` that is this machine's number `id`. 0 or -errno. */
 int machine_new_vcpu(struct machine *m, const struct kvm *kvm, uint32_t id, struct vcpu **out);
 

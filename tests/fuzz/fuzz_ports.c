@@ -133,7 +133,7 @@ static void access_port(struct board *b, const uint8_t *d)
 
 	memset(value, d[2], sizeof(value));
 	if (d[1] & DO_BUTTON)
-		pm_power_button(b->pm);
+		pm_raise(b->pm, PM_EVENT_POWER);
 	if (d[1] & DO_TYPE)
 		serial_input(b->serial, value, sizeof(value));
 	if (d[1] & DO_CLOCK)

@@ -68,14 +68,24 @@ static void take_capabilities(struct virtio *v)
 	CHECK(v->common && v->notify && v->isr && v->msix);
 }
 
+static bool is_virtio(unsigned slot, unsigned id)
+{
+	return pci_get(slot, PCI_VENDOR_ID) == ((DEVICE_BASE + id) << 16 | VENDOR);
+}
+
 bool pci_find_virtio(struct virtio *v, unsigned id)
 {
-	uint32_t want = (DEVICE_BASE + id) << 16 | VENDOR;
+	unsigned slot = 0;
 
-	*v = (struct virtio){.pci = true};
-	while (v->slot < PCI_SLOTS && pci_get(v->slot, PCI_VENDOR_ID) != want)
-		v->slot++;
-	if (v->slot == PCI_SLOTS)
+	while (slot < PCI_SLOTS && !is_virtio(slot, id))
+		slot++;
+	return slot < PCI_SLOTS && pci_take_virtio(v, slot, id);
+}
+
+bool pci_take_virtio(struct virtio *v, unsigned slot, unsigned id)
+{
+	*v = (struct virtio){.pci = true, .slot = slot};
+	if (!is_virtio(slot, id))
 		return false;
 	v->base = LAYOUT_PCI_WINDOW + v->slot * BAR_ROOM;
 	pci_set(v->slot, PCI_BASE_ADDRESS_0, (uint32_t)v->base);

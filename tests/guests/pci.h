@@ -20,6 +20,9 @@ bool pci_present(void);
 /* The first virtio device of that kind, its BAR put into its place; false where there is none. */
 bool pci_find_virtio(struct virtio *v, unsigned id);
 
+/* The same of the one in that slot. */
+bool pci_take_virtio(struct virtio *v, unsigned slot, unsigned id);
+
 /* Registers by their names in virtio-mmio, which the guests use. */
 uint32_t pci_virtio_get(const struct virtio *v, unsigned reg);
 void pci_virtio_set(const struct virtio *v, unsigned reg, uint32_t value);

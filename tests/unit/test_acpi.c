@@ -210,7 +210,8 @@ static void test_lengths(void **state)
 
 static void test_mistakes(void **state)
 {
-	static const char *const names[] = {"", "1ABC", "TOOLONG", "A.", "lower", "A.B.C", "\\"};
+	static const char *const names[] = {
+		"", "1ABC", "TOOLONG", "A.", "lower", "A.B.C.D.E", "A..B", "\\"};
 	struct aml a;
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
@@ -366,6 +367,57 @@ static void test_pci(void **state)
 	with_tables(&with_pci, check_pci);
 }
 
+/* -fv is what each byte of the ports reads as: an event of the same slot in each of them. */
+static void check_slots(const struct dir *d)
+{
+	char *text = output_of(d, "acpiexec -fv 1 -b 'evaluate \\_SB.GED._EVT 9' dsdt.aml");
+
+	assert_says(text, "Notify on [S03_]", 1);
+	assert_says(text, "Notify on [S04_]", 0);
+	assert_says(text, "Value 0x01", 1);
+	assert_says(text, "Value 0x03", 1);
+	assert_says(text, "AE_", 0);
+	free(text);
+	text = output_of(d, "acpiexec -fv 128 -b 'evaluate \\_SB.GED._EVT 9' dsdt.aml");
+	assert_says(text, "Notify on [S0A_]", 1);
+	assert_says(text, "Notify on [PWRB]", 0);
+	assert_says(text, "AE_", 0);
+	free(text);
+	text = output_of(d, "acpiexec -b 'evaluate \\_SB.PCI0.S0A._EJ0 1' dsdt.aml");
+	assert_says(text, "AE_", 0);
+	assert_says(text, "No object was returned", 1);
+	free(text);
+	text = output_of(d, "acpiexec -b 'evaluate \\_SB.PCI0.S0A._ADR' dsdt.aml");
+	assert_says(text, "00000000000A0000", 1);
+	free(text);
+}
+
+static void test_slots(void **state)
+{
+	with_tables(&with_pci, check_slots);
+}
+
+static void check_buses(const struct dir *d)
+{
+	char *text = output_of(d, "acpiexec -b 'resources \\_SB.PCI0' dsdt.aml");
+
+	assert_says(text, "Address Maximum : 0003", 1);
+	free(text);
+	text = output_of(d, "acpiexec -b 'resources \\_SB.ECAM' dsdt.aml");
+	assert_says(text, "Address Length : 00400000", 1);
+	free(text);
+}
+
+static void test_buses(void **state)
+{
+	const struct acpi_config cfg = {.cpus = 1, .pci_buses = 4};
+	size_t len;
+
+	assert_int_equal(acpi_tables(&cfg, LAYOUT_ACPI, zeroed(), &len), 0);
+	assert_int_equal(walk(buf, len).mcfg[55], 3);
+	with_tables(&cfg, check_buses);
+}
+
 /* The interpreter that Linux has, over a simulated port: the button's event comes out of _EVT. */
 static void check_exec(const struct dir *d)
 {
@@ -413,6 +465,8 @@ int main(void)
 		cmocka_unit_test(test_iasl_full),
 		cmocka_unit_test(test_iasl_least),
 		cmocka_unit_test(test_pci),
+		cmocka_unit_test(test_slots),
+		cmocka_unit_test(test_buses),
 		cmocka_unit_test(test_exec),
 	};
 

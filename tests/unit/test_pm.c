@@ -17,6 +17,7 @@ struct fixture {
 	struct irq irq;
 	struct pm *pm;
 	int offs, resets, events;
+	unsigned ejected;
 };
 
 static void on_off(void *arg)
@@ -29,6 +30,11 @@ static void on_reset(void *arg)
 	((struct fixture *)arg)->resets++;
 }
 
+static void on_ejected(void *arg, unsigned slots)
+{
+	((struct fixture *)arg)->ejected |= slots;
+}
+
 static void on_event(void *arg, uint8_t events)
 {
 	((struct fixture *)arg)->events = events;
@@ -36,8 +42,12 @@ static void on_event(void *arg, uint8_t events)
 
 static void start(struct fixture *f)
 {
-	struct pm_config cfg = {
-		.pio = &f->bus, .irq = &f->irq, .power_off = on_off, .reset = on_reset, .arg = f};
+	struct pm_config cfg = {.pio = &f->bus,
+		.irq = &f->irq,
+		.power_off = on_off,
+		.reset = on_reset,
+		.ejected = on_ejected,
+		.arg = f};
 
 	assert_int_equal(irq_init(&f->irq, NULL, GSI_GED), 0);
 	assert_int_equal(pm_create(&f->pm, &cfg), 0);
@@ -79,16 +89,38 @@ static void test_button(void **state)
 
 	start(&f);
 	assert_int_equal(in32(&f.bus, PORT_GED), 0);
-	pm_power_button(f.pm);
-	pm_power_button(f.pm);
+	pm_raise(f.pm, PM_EVENT_POWER);
+	pm_raise(f.pm, PM_EVENT_POWER);
 	assert_int_equal(edges(&f.irq), 2);
 	assert_int_equal(in32(&f.bus, PORT_GED), PM_EVENT_POWER);
 	assert_int_equal(in32(&f.bus, PORT_GED), 0);
-	pm_power_button(f.pm);
+	pm_raise(f.pm, PM_EVENT_POWER);
 	assert_int_equal(in8(&f.bus, PORT_GED), PM_EVENT_POWER);
-	pm_power_button(f.pm);
+	pm_raise(f.pm, PM_EVENT_POWER);
 	pm_reset(f.pm);
 	assert_int_equal(in8(&f.bus, PORT_GED), 0);
+	finish(&f);
+}
+
+static void test_slots(void **state)
+{
+	struct fixture f = {0};
+
+	start(&f);
+	pm_raise(f.pm, PM_EVENT_ADDED(0));
+	pm_raise(f.pm, PM_EVENT_ADDED(7));
+	pm_raise(f.pm, PM_EVENT_WANTED(0));
+	pm_raise(f.pm, PM_EVENT_WANTED(7));
+	assert_int_equal(edges(&f.irq), 4);
+	assert_int_equal(in32(&f.bus, PORT_GED), 0x818100);
+	assert_int_equal(in32(&f.bus, PORT_GED), 0);
+	assert_int_equal(in32(&f.bus, PORT_PCI_EJECT), 0);
+	bus_write(&f.bus, PORT_PCI_EJECT, "\x05\xff\xff\xff", 4);
+	assert_int_equal(f.ejected, 5);
+	out8(&f.bus, PORT_PCI_EJECT, 0x80);
+	assert_int_equal(f.ejected, 0x85);
+	out8(&f.bus, PORT_PCI_EJECT + 1, 0x02);
+	assert_int_equal(f.ejected, 0x85);
 	finish(&f);
 }
 
@@ -99,7 +131,7 @@ static void test_state(void **state)
 	struct stream_in in;
 
 	start(&f);
-	pm_power_button(f.pm);
+	pm_raise(f.pm, PM_EVENT_POWER);
 	stream_out_init(&out);
 	pm_save(f.pm, &out);
 	assert_int_equal(out.err, 0);
@@ -150,6 +182,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_off_and_reset),
 		cmocka_unit_test(test_button),
+		cmocka_unit_test(test_slots),
 		cmocka_unit_test(test_state),
 		cmocka_unit_test(test_port_taken),
 		cmocka_unit_test(test_pvpanic),

@@ -153,15 +153,11 @@ void life_init(struct life *l)
 	l->console_watch = WATCH_INIT(console_ready, l);
 	assert_int_equal(loop_add(l->loop, &l->console_watch, l->console[0], EPOLLIN), 0);
 	listen_for_guest(l);
-	if (l->disk_keys)
-		assert_int_equal(disk_parse(&l->disk, l->disk_keys), 0);
 }
 
 void life_finish(struct life *l)
 {
 	life_destroy(l);
-	if (l->disk_keys)
-		disk_config_finish(&l->disk);
 	finish_echo(l);
 	loop_del(l->loop, &l->console_watch);
 	for (unsigned i = 0; i < 2; i++) {
@@ -193,7 +189,7 @@ static int open_or_fail(const char *path, int flags)
 	return fd;
 }
 
-static void create(struct life *l)
+void life_make(struct life *l)
 {
 	struct machine_config cfg = {
 		.name = "test",
@@ -203,6 +199,7 @@ static void create(struct life *l)
 		.kernel_fd = open_or_fail(l->kernel, O_RDONLY),
 		.kernel_name = l->kernel,
 		.cmdline = l->cmdline,
+		.resettable = true,
 		.serial = true,
 		.serial_in = l->input[0],
 		.serial_out = l->console[1],
@@ -211,36 +208,45 @@ static void create(struct life *l)
 		.vsock_dir = open_or_fail(l->dir, O_PATH | O_DIRECTORY),
 		.vsock_listen = -1,
 		.rng = true,
-		.disks = &l->disk,
-		.disk_count = l->disk_keys != NULL,
 		.transport = l->transport,
 		.jail = JAIL_OFF,
+		.disks = l->disk,
 		.ended = ended,
+		.event = l->event,
 		.arg = l,
 	};
 
-	if (l->disk_keys && disk_open(&l->disk, &cfg.disk_files[0]) < 0)
-		fail_msg("%s", last_error());
+	for (; l->disk_keys[l->disks]; l->disks++) {
+		struct disk_config *d = &l->disk[l->disks];
+
+		if (disk_parse(d, l->disk_keys[l->disks]) ||
+			disk_open(d, &cfg.disk_files[l->disks]))
+			fail_msg("%s", last_error());
+	}
+	cfg.disk_count = l->disks;
 	if (machine_create(&l->machine, l->loop, &cfg) < 0)
 		fail_msg("%s", last_error());
 }
 
-static void load(struct life *l)
+int life_load(struct life *l)
 {
 	struct stream_in in;
+	int rc;
 
 	assert_int_equal(mem_write(machine_mem(l->machine), 0, l->ram, LIFE_MEMORY), 0);
 	stream_in_init(&in, l->state.buf, l->state.len);
-	if (machine_load(l->machine, &in) < 0)
-		fail_msg("%s", last_error());
+	rc = machine_load(l->machine, &in);
+	if (rc)
+		return rc;
 	assert_int_equal(in.pos, in.len);
+	return 0;
 }
 
 void life_create(struct life *l)
 {
-	create(l);
-	if (l->state.len)
-		load(l);
+	life_make(l);
+	if (l->state.len && life_load(l))
+		fail_msg("%s", last_error());
 }
 
 void life_begin(struct life *l)
@@ -270,6 +276,8 @@ void life_destroy(struct life *l)
 {
 	machine_destroy(l->machine);
 	l->machine = NULL;
+	while (l->disks)
+		disk_config_finish(&l->disk[--l->disks]);
 }
 
 /* ---- Time ---- */

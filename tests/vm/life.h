@@ -10,16 +10,21 @@
 
 #define LIFE_MEMORY MIB(16)
 
-/* Zero-initialised but for the first five. */
+#define LIFE_DISKS 4u
+
+/* Zero-initialised but for the first six. */
 struct life {
 	const char *kernel, *cmdline;
 	uint32_t cpus;
 	enum machine_transport transport;
-	const char *disk_keys; /* as of --disk, of a file that outlasts the machines; NULL: none */
+	/* As of --disk, of files that outlast the machines; NULL after the last. */
+	const char *disk_keys[LIFE_DISKS + 1];
+	void (*event)(void *arg, const char *what); /* the machine's; arg is this */
 
 	struct loop *loop;
 	struct machine *machine;
-	struct disk_config disk;
+	struct disk_config disk[LIFE_DISKS]; /* of the machine at hand */
+	unsigned disks;
 	struct stream_out state; /* of the machine that was, with `ram` */
 	uint8_t *ram;
 	enum machine_end end;
@@ -43,6 +48,9 @@ void life_finish(struct life *l);
 
 /* A machine: fresh, or what the last one was. life_begin also starts it. */
 void life_create(struct life *l);
+/* The two parts of the first: fresh, and what the last one was. The second: 0 or -errno. */
+void life_make(struct life *l);
+int life_load(struct life *l);
 void life_begin(struct life *l);
 
 /* Saves it and destroys it. life_cut pauses it before. */

@@ -133,7 +133,7 @@ static void cut_disk(const char *keys, const char *cmdline, enum machine_transpo
 		.cmdline = cmdline,
 		.cpus = 1,
 		.transport = transport,
-		.disk_keys = all};
+		.disk_keys = {all}};
 	int fd = mkstemp(path);
 
 	assert_true(fd >= 0);
