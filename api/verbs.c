@@ -25,11 +25,11 @@ static json_t *describe_limits(const struct disk_limits *l)
 
 static json_t *describe_disk(const struct machine_disk *d)
 {
-	json_t *o = json_pack("{s:s, s:s, s:I, s:b, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:i}", "id",
-		d->id, "path", d->path, "size", (json_int_t)d->size, "read-only", d->read_only,
-		"format", d->format, "overlay", d->overlay, "cache", d->cache, "engine", d->engine,
-		"address", d->address, "on-error", d->on_error, "errors", (json_int_t)d->errors,
-		"held", (int)d->held);
+	json_t *o = json_pack("{s:s, s:s, s:I, s:b, s:b, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:i}",
+		"id", d->id, "path", d->path, "size", (json_int_t)d->size, "read-only",
+		d->read_only, "detaching", d->detaching, "format", d->format, "overlay", d->overlay,
+		"cache", d->cache, "engine", d->engine, "address", d->address, "on-error",
+		d->on_error, "errors", (json_int_t)d->errors, "held", (int)d->held);
 
 	json_object_set_new(o, "limits", describe_limits(&d->limits));
 	return o;
@@ -176,6 +176,60 @@ static int run_limit_disk(struct api_request *r)
 	return r->result ? 0 : fail(ENOMEM, "out of memory");
 }
 
+struct attach_disk {
+	char *disk;
+	uint64_t off, len;
+};
+
+#define ATTACH(member) .offset = offsetof(struct attach_disk, member)
+
+static const struct field attach_disk_args[] = {
+	{"disk", "KEYS", "as of --disk", ATTACH(disk), .type = FIELD_STRING,
+		.commands = API_ARG | FIELD_MANDATORY},
+	{"off", "SIZE", "where in the image the partition begins that is the disk", ATTACH(off),
+		.type = FIELD_SIZE, .commands = API_ARG},
+	{"len", "SIZE", "how long it is; 0: all of the image is the disk", ATTACH(len),
+		.type = FIELD_SIZE, .commands = API_ARG},
+};
+
+static int run_attach_disk(struct api_request *r)
+{
+	const struct attach_disk *args = r->args->values;
+	struct disk_config *disk;
+	struct disk_files files;
+	int rc = disk_config_create(&disk, args->disk);
+
+	if (!rc)
+		rc = disk_files_take(disk, r->fds->fd, r->fds->count, &files);
+	if (rc < 0) {
+		disk_config_free(disk);
+		return fail_context(rc, "attach-disk");
+	}
+	files.off = args->off;
+	files.len = args->len;
+	return machine_attach_disk(r->api->machine, disk, &files);
+}
+
+struct detach {
+	char *id;
+};
+
+static const struct field detach_args[] = {
+	{"id", "ID", "the disk, as status calls it", .offset = offsetof(struct detach, id),
+		.type = FIELD_STRING, .commands = API_ARG | FIELD_MANDATORY},
+};
+
+static int run_detach(struct api_request *r)
+{
+	const struct detach *args = r->args->values;
+	int told = r->fds->count ? r->fds->fd[0] : -1;
+	int rc = machine_detach(r->api->machine, args->id, told);
+
+	if (!rc && r->fds->count)
+		r->fds->fd[0] = -1;
+	return rc;
+}
+
 #define ARGS(table, type)                                                                          \
 	{                                                                                          \
 		(table), ARRAY_SIZE(table), sizeof(type)                                           \
@@ -195,6 +249,12 @@ static const struct api_verb verbs[] = {
 	{"limit-disk", IN(RUNNING) | IN(PAUSED), 0, run_limit_disk,
 		"change how much a disk does in a second, or say it; what is not given stays",
 		.args = ARGS(limit_disk_args, struct limit_disk)},
+	{"attach-disk", IN(RUNNING) | IN(PAUSED), DISK_FILES_MAX, run_attach_disk,
+		"give the guest one more disk, whose open files come with it",
+		.args = ARGS(attach_disk_args, struct attach_disk)},
+	{"detach", IN(RUNNING) | IN(PAUSED), 1, run_detach,
+		"ask the guest to let go of a disk; a socket that comes with it gets a byte then",
+		.args = ARGS(detach_args, struct detach)},
 };
 
 const struct api_verb *api_verbs(unsigned *count)

@@ -191,7 +191,8 @@ static int pack_root(struct run *r)
 		.pci = r->vm.mc.transport == TRANSPORT_PCI,
 		.kernel_path = r->vm.kernel_path,
 		.modules = r->vm.cfg.modules,
-		.disks = r->vm.cfg.disk_count > 0,
+		/* With PCI disks may come later. */
+		.disks = r->vm.cfg.disk_count > 0 || r->vm.mc.transport == TRANSPORT_PCI,
 		.unpacker = &r->vm.unpack.unpacker};
 
 	if (!r->vm.cfg.root_disk)

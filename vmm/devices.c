@@ -232,7 +232,7 @@ void devices_finish(struct devices *d)
 		if (d->slot[i].dev)
 			slot_finish(&d->slot[i]);
 	while (d->disks)
-		disk_config_free(d->disk[--d->disks].owned);
+		devices_forget_disk(&d->disk[--d->disks], false);
 	engine_destroy(d->engine);
 	pci_destroy(d->pci);
 	loop_destroy(d->io);

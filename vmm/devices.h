@@ -99,10 +99,11 @@ struct disk *devices_find_disk(struct devices *d, const char *id);
 
 /*
  * While vCPUs run or are parked, on the control loop's thread. Attach takes `cfg`, which is
- * malloc'd, and `files`, also on failure. Detach asks the guest. 0 or -errno.
+ * malloc'd, and `files`, also on failure. Detach asks the guest; `told`, as machine_detach has it,
+ * is taken on success. 0 or -errno.
  */
 int devices_attach_disk(struct devices *d, struct disk_config *cfg, const struct disk_files *files);
-int devices_detach_disk(struct devices *d, const char *id);
+int devices_detach_disk(struct devices *d, const char *id, int told);
 
 /*
  * With the vCPUs parked: disks that are leaving are taken from the bus where the guest has ejected
@@ -111,6 +112,9 @@ int devices_detach_disk(struct devices *d, const char *id);
  */
 void devices_unplug(struct devices *d, bool all);
 bool devices_take_away(struct devices *d, char *name, size_t len);
+
+/* What a disk has beside its device. */
+void devices_forget_disk(struct disk *disk, bool detached);
 
 /* Waits a little for the console to accept the last of its output. */
 void devices_flush(struct devices *d);

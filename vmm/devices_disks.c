@@ -19,6 +19,8 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #define HOT_LAST (PCI_HOT_FIRST + PCI_HOT_SLOTS - 1)
 
@@ -71,6 +73,7 @@ static int add_disk(struct devices *d, const struct disk_config *cfg,
 	if (rc)
 		return rc;
 	m.disk.place = place;
+	m.disk.told = -1;
 	d->disk[d->disks++] = m.disk;
 	return 0;
 }
@@ -161,7 +164,7 @@ int devices_attach_disk(struct devices *d, struct disk_config *cfg, const struct
 	return 0;
 }
 
-int devices_detach_disk(struct devices *d, const char *id)
+int devices_detach_disk(struct devices *d, const char *id, int told)
 {
 	struct disk *disk = devices_find_disk(d, id);
 
@@ -177,6 +180,9 @@ int devices_detach_disk(struct devices *d, const char *id)
 			"the machine runs",
 			id, disk->place, PCI_HOT_FIRST, HOT_LAST);
 	disk->leaving = true;
+	if (disk->told >= 0)
+		close(disk->told);
+	disk->told = told;
 	pm_raise(d->pm, PM_EVENT_WANTED(disk->place - PCI_HOT_FIRST));
 	return 0;
 }
@@ -199,6 +205,17 @@ void devices_unplug(struct devices *d, bool all)
 	}
 }
 
+/* Who does not listen any more misses it. */
+void devices_forget_disk(struct disk *disk, bool detached)
+{
+	if (disk->told >= 0) {
+		if (detached && send(disk->told, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+			log_debug("disk %s: %s", disk_name(disk->cfg), strerror(errno));
+		close(disk->told);
+	}
+	disk_config_free(disk->owned);
+}
+
 bool devices_take_away(struct devices *d, char *name, size_t len)
 {
 	unsigned i = 0;
@@ -214,6 +231,6 @@ bool devices_take_away(struct devices *d, char *name, size_t len)
 	slot_finish(&d->slot[disk.place]);
 	d->slots--;
 	snprintf(name, len, "%s", disk_name(disk.cfg));
-	disk_config_free(disk.owned);
+	devices_forget_disk(&disk, true);
 	return true;
 }

@@ -119,6 +119,11 @@ bool disk_has_overlay(const struct disk_config *d)
 	return strcmp(d->overlay, "none") != 0;
 }
 
+static bool has_overlay_file(const struct disk_config *d)
+{
+	return disk_has_overlay(d) && strcmp(d->overlay, "memory") != 0;
+}
+
 int disk_check_limits(const struct disk_limits *l)
 {
 	if (l->bandwidth_burst && !l->bandwidth)
@@ -305,7 +310,7 @@ static int open_overlay(const struct disk_config *d, int image)
 	CLEANUP_FD int fd = -1;
 	struct stat st;
 
-	if (!disk_has_overlay(d) || strcmp(d->overlay, "memory") == 0)
+	if (!has_overlay_file(d))
 		return 0;
 	fd = stat(d->overlay, &st) == 0 && S_ISDIR(st.st_mode) ? open_unnamed(d->overlay)
 							       : open_named(d->overlay);
@@ -374,6 +379,40 @@ void disk_close(const struct disk_files *files)
 	lock_release(files->lock);
 	if (files->overlay)
 		close(files->overlay);
+}
+
+unsigned disk_files_list(const struct disk_files *files, int fds[DISK_FILES_MAX])
+{
+	unsigned n = 0;
+
+	fds[n++] = files->image;
+	if (files->overlay)
+		fds[n++] = files->overlay;
+	if (files->lock)
+		fds[n++] = files->lock;
+	return n;
+}
+
+int disk_files_take(const struct disk_config *d, int *fds, unsigned count, struct disk_files *files)
+{
+	unsigned least = 1 + has_overlay_file(d), n = 0;
+
+	if (count < least || count > least + 1)
+		return fail(EINVAL,
+			"disk %s: %u descriptors have come with it; these are wanted: the image's"
+			"%s, and its lock's where it has one",
+			d->path, count, least > 1 ? ", the overlay's" : "");
+	*files = (struct disk_files){.image = fds[n]};
+	fds[n++] = -1;
+	if (least > 1) {
+		files->overlay = fds[n];
+		fds[n++] = -1;
+	}
+	if (n < count) {
+		files->lock = fds[n];
+		fds[n] = -1;
+	}
+	return 0;
 }
 
 /* --- the layers

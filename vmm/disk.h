@@ -84,6 +84,16 @@ struct disk_files {
 int disk_open(const struct disk_config *d, struct disk_files *out);
 void disk_close(const struct disk_files *files);
 
+/*
+ * The descriptors in the order in which they are passed to another process, DISK_FILES_MAX at most:
+ * how many. And back: they are taken, -1 left in their place; -EINVAL where there are too few or
+ * too many for such a disk. `off` and `len` are the caller's affair.
+ */
+#define DISK_FILES_MAX 3u
+unsigned disk_files_list(const struct disk_files *files, int fds[DISK_FILES_MAX]);
+int disk_files_take(
+	const struct disk_config *d, int *fds, unsigned count, struct disk_files *files);
+
 /* What a disk is made on; borrowed. */
 struct disk_host {
 	struct blk_engine *engine;
@@ -104,6 +114,7 @@ struct disk {
 	unsigned place;                /* and by who gives it one */
 	struct disk_config *owned;     /* cfg, of one that came while the machine ran; else NULL */
 	bool leaving;                  /* the guest has been asked to let go of it */
+	int told;                      /* a socket that is to hear when it has; -1: none */
 	bool gone;                     /* it is off the bus */
 };
 

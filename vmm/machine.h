@@ -162,10 +162,12 @@ int machine_attach_disk(
 
 /*
  * Asks the guest to let go of the disk of that id (without one: its path). Once it has, the event
- * "disk detached ID" follows, and the file is no longer open. A guest may never do so; it may be
- * asked again. Only a reset takes the disk away without it. RUNNING or PAUSED. 0 or -errno.
+ * "disk detached ID" follows, the file is no longer open, and `told` hears of it: a socket that
+ * gets a byte, and is closed without one where the machine ends before that, or another asks after
+ * this; -1: nobody; taken on success. A guest may never let go; only a reset takes the disk away
+ * without it. RUNNING or PAUSED. 0 or -errno.
  */
-int machine_detach(struct machine *m, const char *id);
+int machine_detach(struct machine *m, const char *id, int told);
 
 enum machine_state machine_state(const struct machine *m);
 enum machine_end machine_end_reason(const struct machine *m);

@@ -47,11 +47,11 @@ int machine_attach_disk(struct machine *m, struct disk_config *disk, const struc
 	return rc;
 }
 
-int machine_detach(struct machine *m, const char *id)
+int machine_detach(struct machine *m, const char *id, int told)
 {
 	int rc = check_alive(m, "detached", id);
 
-	return rc ? rc : devices_detach_disk(&m->devices, id);
+	return rc ? rc : devices_detach_disk(&m->devices, id, told);
 }
 
 void machine_finish_ejects(struct machine *m, bool all)

@@ -245,6 +245,18 @@ int machine_limit_disk(struct machine *m, const char *id, const struct disk_limi
 	return fail(ENOENT, "it has no disk %s", id);
 }
 
+int machine_attach_disk(struct machine *m, struct disk_config *disk, const struct disk_files *files)
+{
+	disk_config_free(disk);
+	disk_close(files);
+	return fail(ENOTSUP, "it takes no disk");
+}
+
+int machine_detach(struct machine *m, const char *id, int told)
+{
+	return fail(ENOENT, "it has no disk %s", id);
+}
+
 bool machine_is_dead(struct machine *m, char *where, unsigned len)
 {
 	snprintf(where, len, "rip 0x1234");

@@ -5,7 +5,10 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 enum machine_state machine_state(const struct machine *m)
 {
@@ -93,6 +96,28 @@ int machine_limit_disk(struct machine *m, const char *id, const struct disk_limi
 	m->limits = *limits;
 	m->calls++;
 	return m->rc < 0 ? fail(-m->rc, "the fake refuses") : check_id(id);
+}
+
+int machine_attach_disk(struct machine *m, struct disk_config *disk, const struct disk_files *files)
+{
+	m->calls++;
+	m->files = *files;
+	snprintf(m->attached, sizeof(m->attached), "%s", disk_name(disk));
+	disk_config_free(disk);
+	disk_close(files);
+	return m->rc < 0 ? fail(-m->rc, "the fake refuses") : 0;
+}
+
+int machine_detach(struct machine *m, const char *id, int told)
+{
+	int rc = check_id(id);
+
+	m->calls++;
+	if (!rc && told >= 0) {
+		m->calls += send(told, "", 1, MSG_NOSIGNAL) == 1;
+		close(told);
+	}
+	return rc;
 }
 
 void machine_end(struct machine *m, enum machine_end why)

@@ -128,9 +128,11 @@ static void every_state(void **state)
 {
 	static const char *const permitted[][2] = {{"status", "crpe"}, {"stats", "crpe"},
 		{"pause", "r"}, {"resume", "p"}, {"reset", "rp"}, {"power-button", "r"},
-		{"kill", "crp"}, {"resize-disk", "rp"}, {"limit-disk", "rp"}};
+		{"kill", "crp"}, {"resize-disk", "rp"}, {"limit-disk", "rp"}, {"attach-disk", "rp"},
+		{"detach", "rp"}};
 	struct fixture *x = *state;
 	json_t *args = json_pack("{s:s}", "id", "data");
+	json_t *disk = json_pack("{s:s}", "disk", "path=x");
 	unsigned n;
 
 	api_verbs(&n);
@@ -139,16 +141,22 @@ static void every_state(void **state)
 		for (unsigned s = 0; s < 4; s++) {
 			json_t *result;
 			const struct api_verb *verb = api_find(permitted[v][0]);
-			struct api_fds fds = {0};
+			bool attach = !strcmp(verb->name, "attach-disk");
+			struct api_fds fds = {.count = attach};
+			const json_t *given = attach ? disk : args;
 			int rc;
 
+			if (attach)
+				fds.fd[0] = dup(STDERR_FILENO);
+
 			x->machine = (struct machine){.state = (enum machine_state)s};
-			rc = api_run(&x->api, verb, verb->args.count ? args : NULL, &fds, &result);
+			rc = api_run(&x->api, verb, verb->args.count ? given : NULL, &fds, &result);
 			assert_int_equal(rc, strchr(permitted[v][1], "crpe"[s]) ? 0 : -EBUSY);
 			json_decref(result);
 		}
 	}
 	json_decref(args);
+	json_decref(disk);
 }
 
 static void status(void **state)
@@ -168,7 +176,7 @@ static void status(void **state)
 	disk = json_dumps(json_array_get(json_object_get(r, "disks"), 0), JSON_COMPACT);
 	assert_string_equal(disk,
 		"{\"id\":\"data\",\"path\":\"dir/data.img\",\"size\":8388608,"
-		"\"read-only\":false,\"format\":\"raw\",\"overlay\":\"none\","
+		"\"read-only\":false,\"detaching\":false,\"format\":\"raw\",\"overlay\":\"none\","
 		"\"cache\":\"writeback\",\"engine\":\"io_uring\","
 		"\"address\":\"mmio 0xd0000000\",\"on-error\":\"stop\",\"errors\":3,\"held\":2,"
 		"\"limits\":{\"bw\":0,\"bw-burst\":0,\"iops\":0,\"iops-burst\":0}}");
@@ -319,6 +327,77 @@ static void all_closed(int end)
 	assert_int_equal(poll(&p, 1, 5000), 1);
 	assert_true(p.revents & POLLHUP);
 	close(end);
+}
+
+/* A disk comes with as many descriptors as it has files. */
+static void attach_disk(void **state)
+{
+	static const struct {
+		const char *args;
+		unsigned fds;
+		const char *error;
+	} bad[] = {
+		{"", 1, "disk: is missing"},
+		{",\"args\":{\"disk\":\"ro\"}", 1, "ro: path: must name the image's file"},
+		{",\"args\":{\"disk\":\"path=x\",\"off\":\"x\"}", 1, "off x: must be a size"},
+		{",\"args\":{\"disk\":\"path=x\"}", 0, "disk x: 0 descriptors have come with it"},
+		{",\"args\":{\"disk\":\"path=x\"}", 3, "disk x: 3 descriptors have come with it"},
+		{",\"args\":{\"disk\":\"path=x,overlay=/tmp\"}", 1, "disk x: 1 descriptors"},
+	};
+	struct fixture *x = *state;
+	int fd = dial(x), fds[8], end;
+	char request[256];
+
+	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
+		snprintf(request, sizeof(request), "{\"verb\":\"attach-disk\"%s}\n", bad[i].args);
+		end = make_fds(fds, MAX(bad[i].fds, 1u));
+		if (bad[i].fds)
+			send_fds(fd, request, fds, bad[i].fds);
+		else
+			say(fd, request);
+		if (!bad[i].fds)
+			close(fds[0]);
+		assert_non_null(strstr(read_line(fd), bad[i].error));
+		all_closed(end);
+		assert_int_equal(x->machine.calls, 0);
+	}
+	end = make_fds(fds, 3);
+	send_fds(fd,
+		"{\"verb\":\"attach-disk\",\"args\":{\"disk\":\"path=x,id=data,overlay=/tmp\","
+		"\"off\":\"1K\",\"len\":\"4B\"}}\n",
+		fds, 3);
+	assert_string_equal(read_line(fd), "{\"ok\":true,\"result\":{}}");
+	assert_string_equal(x->machine.attached, "data");
+	assert_true(x->machine.files.image > 0 && x->machine.files.overlay > 0 &&
+		    x->machine.files.lock > 0);
+	assert_true(x->machine.files.off == KIB(1) && x->machine.files.len == 4);
+	all_closed(end);
+	x->machine.rc = -EBUSY;
+	end = make_fds(fds, 1);
+	send_fds(fd, "{\"verb\":\"attach-disk\",\"args\":{\"disk\":\"path=x\"}}\n", fds, 1);
+	assert_string_equal(read_line(fd), "{\"ok\":false,\"error\":\"the fake refuses\"}");
+	all_closed(end);
+	close(fd);
+}
+
+static void detach(void **state)
+{
+	struct fixture *x = *state;
+	int fd = dial(x), ends[2];
+	char byte;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+	send_fds(fd, "{\"verb\":\"detach\",\"args\":{\"id\":\"data\"}}\n", &ends[1], 1);
+	assert_string_equal(read_line(fd), "{\"ok\":true,\"result\":{}}");
+	assert_int_equal(read(ends[0], &byte, 1), 1);
+	all_closed(ends[0]);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+	send_fds(fd, "{\"verb\":\"detach\",\"args\":{\"id\":\"none\"}}\n", &ends[1], 1);
+	assert_string_equal(read_line(fd), "{\"ok\":false,\"error\":\"it has no disk none\"}");
+	all_closed(ends[0]);
+	assert_string_equal(ask(fd, "{\"verb\":\"detach\",\"args\":{\"id\":\"data\"}}\n"),
+		"{\"ok\":true,\"result\":{}}");
+	close(fd);
 }
 
 #define PAUSE_REFUSED(n)                                                                           \
@@ -635,6 +714,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(garbage, setup, teardown),
 		cmocka_unit_test_setup_teardown(arguments, setup, teardown),
 		cmocka_unit_test_setup_teardown(limits, setup, teardown),
+		cmocka_unit_test_setup_teardown(attach_disk, setup, teardown),
+		cmocka_unit_test_setup_teardown(detach, setup, teardown),
 		cmocka_unit_test_setup_teardown(descriptors_not_wanted, setup, teardown),
 		cmocka_unit_test_setup_teardown(too_many_descriptors, setup, teardown),
 		cmocka_unit_test_setup_teardown(descriptors_of_neighbours, setup, teardown),

@@ -142,7 +142,7 @@ static void come_and_go(const char *cmdline)
 	for (unsigned i = 0; i < TIMES; i++) {
 		assert_int_equal(attach(&f, i % SLOTS, ",id=disk"), 0);
 		life_await(&f.l, "used", i + 1);
-		assert_int_equal(machine_detach(f.l.machine, "disk"), 0);
+		assert_int_equal(machine_detach(f.l.machine, "disk", -1), 0);
 		await_detached(&f, i + 1);
 		check_free(&f, i % SLOTS);
 	}
@@ -177,7 +177,7 @@ static void all_at_once(void **state)
 	check_free(&f, SLOTS);
 	life_await(&f.l, "used", SLOTS);
 	for (unsigned i = 0; i < SLOTS; i++)
-		assert_int_equal(machine_detach(f.l.machine, f.path[i]), 0);
+		assert_int_equal(machine_detach(f.l.machine, f.path[i], -1), 0);
 	await_detached(&f, SLOTS);
 	end(&f);
 	finish(&f);
@@ -198,13 +198,13 @@ static void refusals(void **state)
 	assert_int_equal(attach(&f, 0, ",addr=5,id=a"), 0);
 	assert_int_equal(attach(&f, 1, ",addr=5,id=b"), -EBUSY);
 	assert_int_equal(attach(&f, 1, ",id=a"), -EEXIST);
-	assert_int_equal(machine_detach(f.l.machine, "b"), -ENOENT);
-	assert_int_equal(machine_detach(f.l.machine, "vsock"), -ENOENT);
+	assert_int_equal(machine_detach(f.l.machine, "b", -1), -ENOENT);
+	assert_int_equal(machine_detach(f.l.machine, "vsock", -1), -ENOENT);
 	life_await(&f.l, "used", 1);
 	check_free(&f, 1);
 	machine_end(f.l.machine, END_KILLED);
 	assert_int_equal(attach(&f, 1, ""), -EBUSY);
-	assert_int_equal(machine_detach(f.l.machine, "a"), -EBUSY);
+	assert_int_equal(machine_detach(f.l.machine, "a", -1), -EBUSY);
 	life_destroy(&f.l);
 	check_free(&f, 0);
 	f.l.transport = TRANSPORT_MMIO;
@@ -227,7 +227,7 @@ static void while_paused(void **state)
 	assert_int_equal(machine_resume(f.l.machine), 0);
 	life_await(&f.l, "used", 1);
 	assert_int_equal(machine_pause(f.l.machine), 0);
-	assert_int_equal(machine_detach(f.l.machine, "disk"), 0);
+	assert_int_equal(machine_detach(f.l.machine, "disk", -1), 0);
 	life_run(&f.l, 20000000);
 	assert_int_equal(detached, 0);
 	assert_int_equal(machine_resume(f.l.machine), 0);
@@ -246,7 +246,7 @@ static void deaf(void **state)
 	life_await(&f.l, "READY", 1);
 	assert_int_equal(attach(&f, 0, ",id=disk"), 0);
 	for (unsigned i = 0; i < 3; i++) {
-		assert_int_equal(machine_detach(f.l.machine, "disk"), 0);
+		assert_int_equal(machine_detach(f.l.machine, "disk", -1), 0);
 		life_run(&f.l, 20000000);
 	}
 	assert_int_equal(detached, 0);
@@ -266,7 +266,7 @@ static void reset(void **state)
 	life_await(&f.l, "READY", 1);
 	assert_int_equal(attach(&f, 0, ",id=a"), 0);
 	assert_int_equal(attach(&f, 1, ",id=b"), 0);
-	assert_int_equal(machine_detach(f.l.machine, "a"), 0);
+	assert_int_equal(machine_detach(f.l.machine, "a", -1), 0);
 	assert_int_equal(machine_reset(f.l.machine), 0);
 	assert_int_equal(detached, 1);
 	check_free(&f, 0);
@@ -291,12 +291,12 @@ static void saved(void **state)
 	assert_int_equal(attach(&f, 1, ",id=b"), 0);
 	assert_int_equal(attach(&f, 2, ",id=c,addr=9"), 0);
 	life_await(&f.l, "used", 3);
-	assert_int_equal(machine_detach(f.l.machine, "a"), 0);
+	assert_int_equal(machine_detach(f.l.machine, "a", -1), 0);
 	await_detached(&f, 1);
 	assert_int_equal(attach(&f, 3, ",id=d,addr=3"), 0);
 	life_await(&f.l, "used", 4);
 	assert_int_equal(machine_pause(f.l.machine), 0);
-	assert_int_equal(machine_detach(f.l.machine, "c"), 0); /* it has not heard of it yet */
+	assert_int_equal(machine_detach(f.l.machine, "c", -1), 0); /* it has not heard of it yet */
 	life_save(&f.l);
 	life_make(&f.l);
 	assert_true(life_load(&f.l) < 0);
@@ -310,8 +310,8 @@ static void saved(void **state)
 		f.l.disk_keys[i] = keys[i];
 	life_begin(&f.l);
 	await_detached(&f, 2);
-	assert_int_equal(machine_detach(f.l.machine, "d"), 0);
-	assert_int_equal(machine_detach(f.l.machine, "b"), 0);
+	assert_int_equal(machine_detach(f.l.machine, "d", -1), 0);
+	assert_int_equal(machine_detach(f.l.machine, "b", -1), 0);
 	await_detached(&f, 4);
 	end(&f);
 	finish(&f);
