@@ -83,7 +83,7 @@ def wait_until_stopped(guest, name):
         if said.returncode == 0 and "why" in json.loads(said.stdout):
             return json.loads(said.stdout)
         time.sleep(0.2)
-    raise Failed(f"it is not stopped: {tail(said.stdout)} {tail(said.stderr)}")
+    raise Failed(f"it is not stopped: {tail(guest.text)} {tail(guest.errors.decode())}")
 
 
 NO_ROOM = """
