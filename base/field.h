@@ -102,7 +102,8 @@ void fields_save_json(const struct fields *f, FILE *out);
 /* Writes `s` as a JSON string, quotes included; what is not UTF-8 becomes U+FFFD. */
 void json_put_string(FILE *out, const char *s);
 
-/* Parses one number of the types above, parse_u32 also one in hexadecimal, "0x1f". 0, -EINVAL (not one) or -ERANGE (does not fit). */
+/* Parses one number of the types above, parse_u32 also one in hexadecimal, "0x1f". 0, -EINVAL (not
+ * one) or -ERANGE (does not fit). */
 int parse_u32(const char *text, uint32_t *out);
 int parse_size(const char *text, uint64_t *out);
 int parse_seconds(const char *text, uint64_t *ns);

@@ -80,9 +80,8 @@ static int pass(const char *vm, const char *keys, const struct disk_files *files
 	return rc;
 }
 
-static int attach(const struct options *o)
+static int attach(const char *vm, const char *keys)
 {
-	const char *vm = o->words.items[0], *keys = o->words.items[1];
 	struct disk_config disk;
 	struct disk_files files;
 	int rc = disk_parse(&disk, keys);
@@ -109,8 +108,8 @@ int cmd_attach_disk(int argc, char **argv)
 		fields_print_help(&f, stdout);
 		puts("\nKEYS are those of --disk:");
 		disk_print_help(stdout);
-	} else if (!rc) {
-		rc = attach(&o);
+	} else if (!rc && o.words.items) {
+		rc = attach(o.words.items[0], o.words.items[1]);
 	}
 	fields_finish(&f);
 	return rc < 0 ? cli_failed() : STATUS_OK;
@@ -155,9 +154,8 @@ static int ask(const char *vm, const char *id, int told)
 	return rc;
 }
 
-static int detach(const struct options *o)
+static int detach(const char *vm, const char *id, uint64_t timeout_ns)
 {
-	const char *vm = o->words.items[0], *id = o->words.items[1];
 	CLEANUP_FD int here = -1;
 	int ends[2], rc;
 
@@ -168,7 +166,7 @@ static int detach(const struct options *o)
 	close(ends[1]);
 	if (rc < 0)
 		return rc;
-	rc = await(here, o->timeout_ns);
+	rc = await(here, timeout_ns);
 	return rc < 0 ? fail_context(rc, "%s: disk %s", vm, id) : 0;
 }
 
@@ -185,8 +183,8 @@ int cmd_detach(int argc, char **argv)
 		     "it, "
 		     "and\nwaits until it has. Unmount its file systems first.\n");
 		fields_print_help(&f, stdout);
-	} else if (!rc) {
-		rc = detach(&o);
+	} else if (!rc && o.words.items) {
+		rc = detach(o.words.items[0], o.words.items[1], o.timeout_ns);
 	}
 	fields_finish(&f);
 	return rc < 0 ? cli_failed() : STATUS_OK;
