@@ -142,7 +142,7 @@ static void virtio_device(struct aml *a, const struct acpi_config *cfg, unsigned
 
 /*
  * Slots that the guest's kernel is to watch (6.3): it takes a device for one because it can be
- * ejected. Each costs the kernel's start its time: see PCI_HOT_SLOTS.
+ * ejected. Each is a device more for it to look at when it starts, so that they are few.
  */
 static void hot_slots(struct aml *a)
 {

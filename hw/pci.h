@@ -35,7 +35,8 @@ struct stream_out;
 #define PCI_PLACES (PCI_SLOTS + PCI_PORTS)
 #define PCI_BARS 6u
 
-/* Slots whose devices come and go while the guest runs, as hw/acpi_dsdt.c tells it. */
+/* Slots whose devices come and go while the guest runs, as hw/acpi_dsdt.c tells it; an event
+ * register has a byte for what comes and one for what is wanted back. */
 #define PCI_HOT_FIRST 3u
 #define PCI_HOT_SLOTS 8u
 
