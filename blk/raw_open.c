@@ -73,11 +73,12 @@ int64_t raw_measure(const struct raw *w)
 			w->blk.name, (unsigned long long)size);
 	if (w->len)
 		size = w->len;
-	if ((w->file.base | size) % MAX(w->align, BLK_SECTOR))
-		return fail(EINVAL,
-			"disk %s: %llu bytes from byte %llu on are not whole blocks of %u",
-			w->blk.name, (unsigned long long)size, (unsigned long long)w->file.base,
-			MAX(w->align, BLK_SECTOR));
+	if (size % MAX(w->align, BLK_SECTOR))
+		return fail(EINVAL, "disk %s: its %llu bytes are not whole blocks of %u",
+			w->blk.name, (unsigned long long)size, MAX(w->align, BLK_SECTOR));
+	if (w->file.base % MAX(w->align, BLK_SECTOR))
+		return fail(EINVAL, "disk %s: byte %llu, where it begins, is amid a block of %u",
+			w->blk.name, (unsigned long long)w->file.base, MAX(w->align, BLK_SECTOR));
 	return (int64_t)size;
 }
 

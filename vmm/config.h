@@ -24,7 +24,7 @@ struct config {
 	uint32_t cpus;
 	uint64_t memory;         /* bytes, a multiple of 4 KiB */
 	unsigned memory_backing; /* enum mem_backing */
-	unsigned transport;      /* enum machine_transport */
+	unsigned transport;      /* enum machine_transport; of config_check, if it was not given */
 	unsigned disk_engine;    /* enum engine_kind */
 	char *console;
 	unsigned on_reboot; /* enum config_on_reboot */

@@ -9,6 +9,7 @@
 #include "hw/mem.h"
 #include "vmm/cmdline.h"
 #include "vmm/config.h"
+#include "vmm/machine.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -267,9 +268,29 @@ static void root_by_slot(void **state)
 	check_slots(many, 31, "/dev/vdab");
 }
 
+static void check_transport(struct config *c, int rc, unsigned want)
+{
+	assert_int_equal(rc, 0);
+	assert_int_equal(c->transport, want);
+	config_finish(c);
+}
+
+static void transport_chosen(void **state)
+{
+	struct config c;
+
+	check_transport(&c, PARSE(&c, CONFIG_BOOT, "-k", "k"), TRANSPORT_MMIO);
+	check_transport(&c, PARSE(&c, CONFIG_RUN, "-r", "path=x", "--", "true"), TRANSPORT_MMIO);
+	check_transport(&c, PARSE(&c, CONFIG_BOOT, "-d", "path=x"), TRANSPORT_PCI);
+	check_transport(
+		&c, PARSE(&c, CONFIG_BOOT, "--transport", "mmio", "-d", "path=x"), TRANSPORT_MMIO);
+	check_transport(&c, PARSE(&c, CONFIG_BOOT, "--transport", "pci"), TRANSPORT_PCI);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(transport_chosen),
 		cmocka_unit_test(defaults),
 		cmocka_unit_test(command),
 		cmocka_unit_test(refused),

@@ -100,12 +100,12 @@ test_bad_disks() {
 	disk_refused 'disk socket: is a socket, not a file' path=socket
 	disk_refused 'disk /dev/null: is a character device, not a file' path=/dev/null
 	disk_refused 'disk empty: is empty' path=empty
-	disk_refused 'disk odd: 1000 bytes from byte 0 on are not whole blocks of 512' path=odd
+	disk_refused 'disk odd: its 1000 bytes are not whole blocks of 512' path=odd
 	disk_refused 'disk disk/: Not a directory' path=disk/
 	disk_refused 'disk qcow2: it is a qcow2 image' path=qcow2
 	disk_refused '--disk: path=disk,addr=0: addr 0: must be 1 to 31' path=disk,addr=0
 	disk_refused '--disk: path=disk,addr=0x20: addr 0x20: must be 1 to 31' path=disk,addr=0x20
-	disk_refused '--disk: disk disk: addr needs --transport pci' path=disk,addr=4
+	refused '--disk: disk disk: addr needs --transport pci' boot hello --transport mmio --disk path=disk,addr=4
 	refused '--disk: disk b: addr 4 is taken by disk a' boot hello --transport pci \
 		--disk path=disk,ro,id=a,addr=4 --disk path=disk,ro,id=b,addr=0x4
 	refused '--disk: two disks are called disk; id=NAME' boot hello --disk path=disk,ro --disk path=disk,ro
@@ -113,8 +113,8 @@ test_bad_disks() {
 	for i in $(seq 32); do
 		disks+=(--disk "path=disk,ro,id=$i")
 	done
-	refused '--disk: at most 6 disks, or 31 with --transport pci' boot hello "${disks[@]:0:14}"
-	refused '--disk: at most 31 disks' boot hello --transport pci "${disks[@]}"
+	refused '--disk: at most 6 disks, or 31 with --transport pci' boot hello --transport mmio "${disks[@]:0:14}"
+	refused '--disk: at most 31 disks' boot hello "${disks[@]}"
 }
 
 # Each key without a value, with an empty one, with one that is out of range or none, and doubled.

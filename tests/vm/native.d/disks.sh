@@ -30,13 +30,13 @@ test_disk_requests() {
 
 test_disk_config() {
 	image 1M
-	succeeds disk-config --disk path=disk,cache=unsafe
+	succeeds disk-config --transport mmio --disk path=disk,cache=unsafe
 	succeeds disk-config --disk path=disk,cache=unsafe --transport pci
 }
 
 test_disk_ring_wrap() {
 	image 1M
-	succeeds disk-ring-wrap --disk path=disk
+	succeeds disk-ring-wrap --transport mmio --disk path=disk
 	succeeds disk-ring-wrap --disk path=disk --transport pci
 }
 

@@ -53,7 +53,7 @@ test_hotplug_refused() {
 	await ejected
 	kvick power-button vm
 	ends 0
-	start again hotplug --disk path=image
+	start again hotplug --transport mmio --disk path=image
 	refused_beside 'again: disk other: disks come and go only' kvick attach-disk again path=other
 	refused_beside 'again: disk image: disks come and go only' kvick detach again image
 	kvick power-button again
