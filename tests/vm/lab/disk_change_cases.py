@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Disks that change under stock guests: larger while in use, without room, with errors."""
+import contextlib
 import json
 import os
 import subprocess
@@ -123,16 +124,32 @@ def stop_without_room(lab):
     os.rmdir(folder)
 
 
-def mapped(name, path):
-    """Two megabytes of the file, an error, and the rest: a block device. Its path."""
-    sectors = os.path.getsize(path) // 512
+def dmsetup(*words, table=None):
+    subprocess.run(["dmsetup", *words], input=table, text=True, check=True)
+
+
+@contextlib.contextmanager
+def mapped(path, table):
+    """A block device: the parts of the file that table(loop, sectors) says. Its name."""
+    subprocess.run(["modprobe", "-a", "loop", "dm-mod"], check=True)
     loop = subprocess.run(["losetup", "--show", "-f", path], capture_output=True, text=True,
                           check=True).stdout.strip()
-    table = (f"0 4096 linear {loop} 0\n4096 8 error\n"
-             f"4104 {sectors - 4104} linear {loop} 4104\n")
-    subprocess.run(["dmsetup", "create", "--noudevsync", name], input=table, text=True, check=True)
-    subprocess.run(["dmsetup", "mknodes"], check=True)
-    return loop, f"/dev/mapper/{name}"
+    name = "kvick-" + os.path.basename(path)
+    dmsetup("create", "--noudevsync", name, table=table(loop, os.path.getsize(path) // 512))
+    dmsetup("mknodes")
+    try:
+        yield name
+    finally:
+        dmsetup("remove", "--noudevsync", name)
+        subprocess.run(["losetup", "-d", loop], check=True)
+
+
+def all_of_it(loop, sectors):
+    return f"0 {sectors} linear {loop} 0\n"
+
+
+def all_but_a_block(loop, sectors):
+    return f"0 4096 linear {loop} 0\n4096 8 error\n4104 {sectors - 4104} linear {loop} 4104\n"
 
 
 BROKEN = """
@@ -147,17 +164,48 @@ echo 'and goes on'
 @case("disk-report-errors")
 def report_errors(lab):
     """A block device with a bad sector: its reader is told, its neighbours are none the wiser."""
-    subprocess.run(["modprobe", "-a", "loop", "dm-mod"], check=True)
     path = new_image(os.path.join(place(lab), "broken"), 16 * MIB, filesystem=False)
-    loop, device = mapped("kvick-broken", path)
-    try:
-        with with_disk(lab, "broken", f"path={device},id=data,cache=none", BROKEN) as guest:
+    with mapped(path, all_but_a_block) as name:
+        keys = f"path=/dev/mapper/{name},id=data,cache=none"
+        with with_disk(lab, "broken", keys, BROKEN) as guest:
             err = guest.ends(0)
-    finally:
-        subprocess.run(["dmsetup", "remove", "--noudevsync", "kvick-broken"], check=True)
-        subprocess.run(["losetup", "-d", loop], check=True)
     want = ["read 511: 0", "read 512: 1", "read 513: 0", "write 511: 0", "write 512: 1",
             "write 513: 0", "and goes on"]
     check(guest.text.splitlines() == want, f"the guest says {tail(guest.text)}")
     check("disk data: read of 4096 bytes at 2097152: " in err, f"stderr is {tail(err)}")
+    os.unlink(path)
+
+
+GONE = """
+mkdir -p /mnt && mount -t ext4 /dev/vda /mnt
+echo up
+for n in 1 2 3 4 5 6; do
+    dd if=/dev/urandom of=/mnt/f$n bs=1M count=4 conv=fsync 2>/dev/null && sha256sum </mnt/f$n >>/sums
+done
+echo 3 >/proc/sys/vm/drop_caches
+for n in 1 2 3 4 5 6; do sha256sum </mnt/f$n >>/again; done
+umount /mnt && cmp /sums /again && [ "$(wc -l </sums)" = 6 ] && echo right
+"""
+
+
+@case("disk-stop-device-gone")
+def stop_device_gone(lab):
+    """All of a block device fails in the middle of its use, and is there again later."""
+    path = new_image(os.path.join(place(lab), "gone"), 64 * MIB)
+    with mapped(path, all_of_it) as name:
+        keys = f"path=/dev/mapper/{name},id=data,cache=none,on-error=stop,queues=2"
+        with with_disk(lab, "gone", keys, GONE) as guest:
+            guest.expect("^up$")
+            table = subprocess.run(["dmsetup", "table", name], capture_output=True, text=True,
+                                   check=True).stdout
+            dmsetup("wipe_table", "--noudevsync", name)
+            said = wait_until_stopped(guest, "gone")
+            check("disk data: " in said["why"], said["why"])
+            check(data_disk("gone")["held"] > 0, "nothing is held")
+            dmsetup("load", name, table=table)
+            dmsetup("resume", "--noudevsync", name)
+            check_verb("resume", "gone")
+            guest.expect("^right$")
+            guest.ends(0)
+    check_clean(path)
     os.unlink(path)
