@@ -14,32 +14,13 @@
 
 #define ANSWER_MAX KIB(64)
 
-/* Waits for one of `events` until the deadline. 0, -ETIMEDOUT or -errno. */
-static int wait_for(int fd, short events, uint64_t deadline)
-{
-	struct pollfd p = {.fd = fd, .events = events};
-	int rc;
-
-	do {
-		uint64_t now = now_ns();
-		uint64_t left = now < deadline ? deadline - now : 0;
-		struct timespec ts = {.tv_sec = (time_t)(left / NSEC_PER_SEC),
-			.tv_nsec = (long)(left % NSEC_PER_SEC)};
-
-		rc = ppoll(&p, 1, &ts, NULL);
-	} while (rc < 0 && errno == EINTR);
-	if (rc < 0)
-		return -errno;
-	return rc ? 0 : -ETIMEDOUT;
-}
-
 /* Reads one line into `text` of ANSWER_MAX bytes. Its length or -errno. */
 static ssize_t read_line(int fd, uint64_t deadline, char *text)
 {
 	size_t len = 0;
 
 	while (len < ANSWER_MAX) {
-		int rc = wait_for(fd, POLLIN, deadline);
+		int rc = fd_await(fd, POLLIN, deadline);
 		ssize_t n = rc < 0 ? rc : recv(fd, text + len, ANSWER_MAX - len, 0);
 
 		if (rc < 0)

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
-// Whole reads and writes.
+// Whole reads and writes, and waiting for a descriptor.
 #include "base/fd.h"
+
+#include "base/loop.h"
+#include "base/util.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -50,4 +53,22 @@ int fd_write_full(int fd, const void *buf, size_t len)
 			return rc;
 	}
 	return 0;
+}
+
+int fd_await(int fd, short events, uint64_t deadline_ns)
+{
+	struct pollfd p = {.fd = fd, .events = events};
+	int rc;
+
+	do {
+		uint64_t now = now_ns();
+		uint64_t left = now < deadline_ns ? deadline_ns - now : 0;
+		struct timespec ts = {.tv_sec = (time_t)(left / NSEC_PER_SEC),
+			.tv_nsec = (long)(left % NSEC_PER_SEC)};
+
+		rc = ppoll(&p, 1, &ts, NULL);
+	} while (rc < 0 && errno == EINTR);
+	if (rc < 0)
+		return -errno;
+	return rc ? 0 : -ETIMEDOUT;
 }

@@ -58,4 +58,7 @@ ssize_t fd_pread_full(int fd, void *buf, size_t len, uint64_t off);
 /* Writes all of `len` bytes, waiting where the descriptor is non-blocking. 0 or -errno. */
 int fd_write_full(int fd, const void *buf, size_t len);
 
+/* Waits for one of poll(2)'s events until then, CLOCK_MONOTONIC. 0, -ETIMEDOUT or -errno. */
+int fd_await(int fd, short events, uint64_t deadline_ns);
+
 #endif

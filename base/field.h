@@ -78,6 +78,12 @@ const struct field *field_find(const struct fields *f, const char *name);
  */
 int fields_parse_args(struct fields *f, int argc, char **argv);
 
+/*
+ * Sets every field to its default, then takes all that follows argv[0]: options, and words in any
+ * order with them, which go into the list field `list`. 0 or -errno.
+ */
+int fields_parse_words(struct fields *f, const char *list, int argc, char **argv);
+
 /* One line or two an option, with its default. */
 void fields_print_help(const struct fields *f, FILE *out);
 

@@ -141,6 +141,21 @@ int fields_parse_args(struct fields *f, int argc, char **argv)
 	return i;
 }
 
+int fields_parse_words(struct fields *f, const char *list, int argc, char **argv)
+{
+	int rc = fields_init(f);
+
+	for (int i = 1; !rc && i < argc; i++) {
+		int n = fields_parse_args(f, argc - i, argv + i);
+
+		if (n < 0)
+			return n;
+		i += n;
+		rc = i < argc ? field_set(f, field_find(f, list), argv[i], "") : 0;
+	}
+	return rc;
+}
+
 #define HELP_COLUMN 28
 
 static void print_names(const struct field *d, FILE *out)

@@ -78,18 +78,7 @@ static int open_process(int fd)
 /* Waits until the process or else the connection has ended. Whether it has. */
 static bool wait_for_end(int process, int fd, uint64_t ns)
 {
-	struct pollfd p = {.fd = process >= 0 ? process : fd, .events = POLLIN};
-	uint64_t now = now_ns(), deadline = now + ns;
-	int rc;
-
-	do {
-		struct timespec left = {.tv_sec = (time_t)((deadline - now) / NSEC_PER_SEC),
-			.tv_nsec = (long)((deadline - now) % NSEC_PER_SEC)};
-
-		rc = ppoll(&p, 1, &left, NULL);
-		now = now_ns();
-	} while (rc < 0 && errno == EINTR && now < deadline);
-	return rc > 0;
+	return fd_await(process >= 0 ? process : fd, POLLIN, now_ns() + ns) == 0;
 }
 
 /* A process that does not even answer is ended by the kernel; its directory is swept away by the

@@ -33,19 +33,11 @@ static const struct field table[] = {
 		.type = FIELD_LIST, .commands = ATTACH | DETACH | FIELD_NO_ARGS},
 };
 
-/* Options and words in any order. 0 or -errno. */
+/* 0 or -errno. */
 static int parse(struct fields *f, const struct options *o, int argc, char **argv)
 {
-	int rc = fields_init(f);
+	int rc = fields_parse_words(f, "words", argc, argv);
 
-	for (int i = 1; !rc && i < argc; i++) {
-		int n = fields_parse_args(f, argc - i, argv + i);
-
-		if (n < 0)
-			return n;
-		i += n;
-		rc = i < argc ? field_set(f, field_find(f, "words"), argv[i], "") : 0;
-	}
 	if (!rc && !o->help && o->words.count != 2)
 		rc = fail(EINVAL, "which VM and which disk? see kvick %s --help", argv[0]);
 	return rc;
@@ -120,19 +112,9 @@ int cmd_attach_disk(int argc, char **argv)
 /* Until the VM says that the disk is gone, or says no more. */
 static int await(int fd, uint64_t ns)
 {
-	struct pollfd p = {.fd = fd, .events = POLLIN};
-	uint64_t now = now_ns(), deadline = now + ns;
 	char byte;
-	int rc;
 
-	do {
-		struct timespec left = {.tv_sec = (time_t)((deadline - now) / NSEC_PER_SEC),
-			.tv_nsec = (long)((deadline - now) % NSEC_PER_SEC)};
-
-		rc = ppoll(&p, 1, &left, NULL);
-		now = now_ns();
-	} while (rc < 0 && errno == EINTR && now < deadline);
-	if (rc <= 0)
+	if (fd_await(fd, POLLIN, now_ns() + ns))
 		return fail(ETIMEDOUT,
 			"the guest has not let go of it in %g s, and may still; until then it has "
 			"the disk",

@@ -172,19 +172,11 @@ static int resize(char **words)
 	return rc;
 }
 
-/* Options and words in any order. 0 or -errno. */
+/* 0 or -errno. */
 static int parse(struct fields *f, const struct options *o, int argc, char **argv)
 {
-	int rc = fields_init(f);
+	int rc = fields_parse_words(f, "words", argc, argv);
 
-	for (int i = 1; !rc && i < argc; i++) {
-		int n = fields_parse_args(f, argc - i, argv + i);
-
-		if (n < 0)
-			return n;
-		i += n;
-		rc = i < argc ? field_set(f, field_find(f, "words"), argv[i], "") : 0;
-	}
 	if (!rc && !o->help && (o->words.count < 2 || o->words.count > 3))
 		rc = fail(EINVAL, "which VM and disk? kvick resize-disk NAME ID [SIZE]");
 	return rc;
