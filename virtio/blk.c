@@ -13,285 +13,23 @@
 // A request that the disk wants held (BLK_HELD) stays out of its queue and in the pool while the
 // machine is paused, and is taken from its head again, as if it were new, when it goes on. So a
 // pause does not wait for it, and of its state a queue and a head are all that is saved.
-#include "virtio/blk.h"
+#include "virtio/blk_private.h"
 
 #include "base/fd.h"
-#include "base/iov.h"
 #include "base/log.h"
-#include "base/loop.h"
 #include "base/stream.h"
 #include "base/util.h"
-#include "blk/blk.h"
-#include "virtio/device.h"
 
 #include <errno.h>
-#include <linux/virtio_blk.h>
 #include <linux/virtio_ids.h>
 #include <stdlib.h>
 
-#define QUEUE_SIZE 256u
-#define SEG_MAX (QUEUE_SIZE - 2) /* header and status may have descriptors of their own */
-#define POOL QUEUE_SIZE
-#define ID_BYTES VIRTIO_BLK_ID_BYTES
+#define SEG_MAX (VBLK_QUEUE_SIZE - 2) /* header and status may have descriptors of their own */
+#define POOL VBLK_QUEUE_SIZE
 /* Requests taken from one queue before others on the loop have their turn. */
 #define BUDGET 64
 
-struct request {
-	struct blk_request io;
-	struct vblk *dev;
-	struct request *next; /* while free or held */
-	struct queue_elem elem;
-	uint16_t queue;
-	uint16_t data_n; /* pieces of data in `data` */
-	bool unmap;      /* of write zeroes: the driver allows it */
-	struct iovec iov[QUEUE_SIZE];
-	struct iovec data[QUEUE_SIZE];
-};
-
-struct vblk {
-	struct virtio_device dev;
-	struct blk *blk;
-	char serial[ID_BYTES];
-	struct request *pool, *free, *held;
-	unsigned fresh;           /* of the pool, how many have never been used */
-	unsigned flying;          /* requests the disk has */
-	bool starved;             /* a queue waits for a request to come back */
-	bool flushing;            /* `flush` is under way */
-	bool flush_held;          /* it has failed, and is to be submitted again */
-	bool told;                /* that it has failed */
-	struct blk_request flush; /* of our own, when the driver has switched its cache off */
-	uint32_t to_notify;
-	struct deferred notify;
-	struct queue queue[VIRTIO_BLK_QUEUES_MAX];
-	uint16_t queue_max[VIRTIO_BLK_QUEUES_MAX];
-};
-
-/* --- requests
- * -------------------------------------------------------------------------------------- */
-
-static struct request *take_request(struct vblk *v)
-{
-	struct request *r = v->free;
-
-	if (r)
-		v->free = r->next;
-	else if (v->fresh > 0)
-		r = &v->pool[--v->fresh];
-	return r;
-}
-
-static void give_request(struct vblk *v, struct request *r)
-{
-	r->next = v->free;
-	v->free = r;
-}
-
-static void notify(void *arg)
-{
-	struct vblk *v = arg;
-
-	for (unsigned i = 0; v->to_notify; i++, v->to_notify >>= 1)
-		if (v->to_notify & 1)
-			queue_notify(&v->queue[i]);
-}
-
-/* The status goes last, into the byte that the driver finds it in. */
-static void finish(struct request *r, uint8_t status)
-{
-	struct vblk *v = r->dev;
-	struct queue_elem *e = &r->elem;
-
-	iov_write(e->iov + e->out_n, e->in_n, e->in_len - 1, &status, 1);
-	queue_push(&v->queue[r->queue], e, e->in_len);
-	v->to_notify |= 1u << r->queue;
-	loop_defer(v->dev.io, &v->notify);
-	give_request(v, r);
-	if (!v->starved)
-		return;
-	v->starved = false;
-	for (unsigned i = 0; i < v->dev.queue_count; i++)
-		virtio_kick_again(&v->dev, i);
-}
-
-static void io_done(struct blk_request *io, int rc)
-{
-	struct request *r = container_of(io, struct request, io);
-
-	r->dev->flying--;
-	if (rc == BLK_HELD) {
-		r->next = r->dev->held;
-		r->dev->held = r;
-	} else {
-		finish(r, rc == 0 ? VIRTIO_BLK_S_OK : VIRTIO_BLK_S_IOERR);
-	}
-}
-
-static bool is_durable(const struct vblk *v)
-{
-	return !virtio_has_feature(&v->dev, VIRTIO_BLK_F_FLUSH) ||
-	       !v->dev.config[offsetof(struct virtio_blk_config, wce)];
-}
-
-static void submit(struct request *r, enum blk_op op, uint64_t sector, uint64_t len)
-{
-	bool writes = op == BLK_WRITE || op == BLK_WRITE_ZEROES;
-	struct vblk *v = r->dev;
-	unsigned flags = r->unmap ? BLK_UNMAP : 0;
-
-	if (writes && is_durable(v))
-		flags |= BLK_FUA;
-	/* Where it would wrap it is out of range all the more. */
-	r->io = (struct blk_request){
-		.op = op,
-		.off = sector > UINT64_MAX / BLK_SECTOR ? UINT64_MAX - BLK_SECTOR + 1
-							: sector * BLK_SECTOR,
-		.len = len,
-		.iov = r->data,
-		.iovcnt = r->data_n,
-		.flags = flags,
-		.done = io_done,
-	};
-	v->flying++;
-	blk_submit(v->blk, &r->io);
-}
-
-/* 5.2.6.2: data in whole sectors, one way only. */
-static void read_or_write(struct request *r, bool write, uint64_t sector)
-{
-	const struct queue_elem *e = &r->elem;
-	uint64_t out = e->out_len - sizeof(struct virtio_blk_outhdr), in = e->in_len - 1;
-	uint64_t len = write ? out : in;
-
-	if ((write ? in : out) || !len || len % BLK_SECTOR) {
-		finish(r, VIRTIO_BLK_S_IOERR);
-		return;
-	}
-	r->data_n = (uint16_t)(write ? iov_slice(r->data, e->iov, e->out_n,
-					       sizeof(struct virtio_blk_outhdr), len)
-				     : iov_slice(r->data, e->iov + e->out_n, e->in_n, 0, len));
-	submit(r, write ? BLK_WRITE : BLK_READ, sector, len);
-}
-
-static void get_id(struct request *r)
-{
-	const struct queue_elem *e = &r->elem;
-	size_t room = MIN(e->in_len - 1, ID_BYTES);
-
-	iov_write(e->iov + e->out_n, e->in_n, 0, r->dev->serial, room);
-	finish(r, VIRTIO_BLK_S_OK);
-}
-
-/* One segment, as max_discard_seg and max_write_zeroes_seg say. 5.2.6.2: unknown flags and, for a
- * discard, unmap are not supported. */
-static void discard_or_zero(struct request *r, bool zero)
-{
-	const struct queue_elem *e = &r->elem;
-	struct virtio_blk_discard_write_zeroes seg;
-	uint32_t allowed = zero ? VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP : 0;
-
-	if (e->out_len - sizeof(struct virtio_blk_outhdr) != sizeof(seg) || e->in_len != 1) {
-		finish(r, VIRTIO_BLK_S_IOERR);
-		return;
-	}
-	iov_read(e->iov, e->out_n, sizeof(struct virtio_blk_outhdr), &seg, sizeof(seg));
-	if (seg.flags & ~allowed || !seg.num_sectors) {
-		finish(r, seg.num_sectors ? VIRTIO_BLK_S_UNSUPP : VIRTIO_BLK_S_IOERR);
-		return;
-	}
-	r->unmap = seg.flags & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP;
-	submit(r, zero ? BLK_WRITE_ZEROES : BLK_DISCARD, seg.sector,
-		(uint64_t)seg.num_sectors * BLK_SECTOR);
-}
-
-static void serve(struct request *r)
-{
-	struct virtio_blk_outhdr hdr;
-
-	iov_read(r->elem.iov, r->elem.out_n, 0, &hdr, sizeof(hdr));
-	switch (hdr.type) {
-	case VIRTIO_BLK_T_IN:
-	case VIRTIO_BLK_T_OUT:
-		read_or_write(r, hdr.type == VIRTIO_BLK_T_OUT, hdr.sector);
-		break;
-	case VIRTIO_BLK_T_FLUSH:
-		submit(r, BLK_FLUSH, 0, 0);
-		break;
-	case VIRTIO_BLK_T_GET_ID:
-		get_id(r);
-		break;
-	case VIRTIO_BLK_T_DISCARD:
-	case VIRTIO_BLK_T_WRITE_ZEROES:
-		discard_or_zero(r, hdr.type == VIRTIO_BLK_T_WRITE_ZEROES);
-		break;
-	default:
-		finish(r, VIRTIO_BLK_S_UNSUPP);
-	}
-}
-
-static void init_request(struct vblk *v, struct request *r, unsigned index)
-{
-	r->dev = v;
-	r->queue = (uint16_t)index;
-	r->data_n = 0;
-	r->unmap = false;
-	r->elem.iov = r->iov;
-	r->elem.cap = ARRAY_SIZE(r->iov);
-}
-
-/* One that has been taken is on its way. False: the queue is broken. */
-static bool begin(struct vblk *v, struct request *r)
-{
-	if (r->elem.out_len < sizeof(struct virtio_blk_outhdr) || r->elem.in_len < 1) {
-		virtio_broken(&v->dev,
-			"a request of %u and %u bytes has no room for its header or status",
-			r->elem.out_len, r->elem.in_len);
-		queue_push(&v->queue[r->queue], &r->elem, 0);
-		give_request(v, r);
-		return false;
-	}
-	serve(r);
-	return true;
-}
-
-/* The next request of a queue: taken and on its way. False where there is none. */
-static bool serve_next(struct vblk *v, unsigned index)
-{
-	struct request *r = take_request(v);
-
-	if (!r) {
-		v->starved = true;
-		return false;
-	}
-	init_request(v, r, index);
-	if (!queue_pop(&v->queue[index], &r->elem)) {
-		give_request(v, r);
-		return false;
-	}
-	return begin(v, r);
-}
-
-/* Its queue may be gone. */
-static void serve_again(struct vblk *v, struct request *r)
-{
-	init_request(v, r, r->queue);
-	if (queue_pop_again(&v->queue[r->queue], &r->elem, r->elem.head))
-		begin(v, r);
-	else
-		give_request(v, r);
-}
-
-/* The first of those held, taken out; NULL when there is none. */
-static struct request *take_held(struct request **list)
-{
-	struct request *r = *list;
-
-	if (r)
-		*list = r->next;
-	return r;
-}
-
-/* --- the device
- * --------------------------------------------------------------------------------------- */
+/* ---- the device ---- */
 
 static struct vblk *vblk_of(struct virtio_device *dev)
 {
@@ -306,7 +44,7 @@ static void vblk_kick(struct virtio_device *dev, unsigned index)
 
 	do {
 		queue_disable_kicks(q);
-		while (left > 0 && serve_next(v, index))
+		while (left > 0 && virtio_blk_serve_next(v, index))
 			left--;
 		blk_commit(v->blk);
 	} while (queue_enable_kicks(q) && left > 0 && !v->starved);
@@ -323,7 +61,7 @@ static void vblk_stop(struct virtio_device *dev)
 		blk_drain(v->blk);
 	v->starved = false;
 	if (loop_undefer(dev->io, &v->notify))
-		notify(v);
+		virtio_blk_notify(v);
 }
 
 static void vblk_reset(struct virtio_device *dev)
@@ -332,8 +70,8 @@ static void vblk_reset(struct virtio_device *dev)
 	struct request *r;
 
 	v->flush_held = false;
-	while ((r = take_held(&v->held)))
-		give_request(v, r);
+	while ((r = virtio_blk_take_held(&v->held)))
+		virtio_blk_give_request(v, r);
 }
 
 static void say_cache_lost(struct vblk *v, int rc)
@@ -374,8 +112,8 @@ static void vblk_start(struct virtio_device *dev)
 		return;
 	if (v->flush_held)
 		flush_cache(v);
-	while ((r = take_held(&list)))
-		serve_again(v, r);
+	while ((r = virtio_blk_take_held(&list)))
+		virtio_blk_serve_again(v, r);
 	blk_commit(v->blk);
 }
 
@@ -431,13 +169,13 @@ static void load_held(struct vblk *v, struct stream_in *s)
 {
 	v->flush_held = stream_get_u8(s) != 0;
 	for (uint32_t count = stream_get_u32(s); count && !s->err; count--) {
-		struct request *r = take_request(v);
+		struct request *r = virtio_blk_take_request(v);
 		uint16_t queue = stream_get_u16(s);
 
 		if (!r || queue >= v->dev.queue_count) {
 			stream_bad(s, "held requests that the device cannot have");
 			if (r)
-				give_request(v, r);
+				virtio_blk_give_request(v, r);
 			return;
 		}
 		r->queue = queue;
@@ -490,8 +228,7 @@ static const struct virtio_ops vblk_ops = {
 	.load = vblk_load,
 };
 
-/* --- birth and death
- * -------------------------------------------------------------------------------------- */
+/* ---- birth and death ---- */
 
 static void set_limits(struct virtio_blk_config *c, const struct blk *b)
 {
@@ -532,7 +269,7 @@ static void describe(struct vblk *v, const struct virtio_blk_config_args *args)
 	set_limits(&c, v->blk);
 	memcpy(v->dev.config, &c, sizeof(c));
 	if (args->serial)
-		memcpy(v->serial, args->serial, strnlen(args->serial, ID_BYTES));
+		memcpy(v->serial, args->serial, strnlen(args->serial, sizeof(v->serial)));
 }
 
 int virtio_blk_create(struct virtio_device **out, const struct virtio_blk_config_args *args)
@@ -548,9 +285,9 @@ int virtio_blk_create(struct virtio_device **out, const struct virtio_blk_config
 	}
 	v->blk = args->blk;
 	v->fresh = POOL;
-	v->notify = DEFERRED_INIT(notify, v);
+	v->notify = DEFERRED_INIT(virtio_blk_notify, v);
 	for (unsigned i = 0; i < args->queues; i++)
-		v->queue_max[i] = QUEUE_SIZE;
+		v->queue_max[i] = VBLK_QUEUE_SIZE;
 	v->dev = (struct virtio_device){
 		.ops = &vblk_ops,
 		.name = args->name,
