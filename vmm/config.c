@@ -7,7 +7,7 @@
 #include "base/util.h"
 #include "blk/engine.h"
 #include "hw/mem.h"
-#include "vmm/disk.h"
+#include "vmm/disk_config.h"
 #include "vmm/machine.h"
 #include "vmm/rundir.h"
 

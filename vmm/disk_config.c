@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: MIT
+// The table of what can be said about a disk, and the words of --disk.
+#include "vmm/disk_config.h"
+
+#include "base/log.h"
+#include "base/util.h"
+#include "blk/on_error.h"
+#include "blk/partition.h"
+#include "blk/raw.h"
+#include "virtio/blk.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DISK (1u << 0)
+#define AT(member) .offset = offsetof(struct disk_config, member)
+
+static const char *const formats[] = {[DISK_PROBED] = "auto", [DISK_RAW] = "raw", NULL};
+
+static const struct field keys[] = {
+	{"path", "FILE", "the image, a regular file or a block device", AT(path),
+		.type = FIELD_STRING, .commands = DISK},
+	{"format", "FORMAT",
+		"auto looks at the first sector, and the guest cannot change what it would find",
+		AT(format), .type = FIELD_ENUM, .names = formats, .fallback = "auto",
+		.commands = DISK},
+	{"ro", NULL, "the guest cannot write", AT(read_only), .type = FIELD_FLAG, .commands = DISK},
+	{"overlay", "WHERE",
+		"what the guest writes is kept there and thrown away at the end: memory, a "
+		"directory, or a file that is not there yet",
+		AT(overlay), .type = FIELD_STRING, .fallback = "none", .commands = DISK},
+	{"cache", "MODE",
+		"none goes past the host's page cache; writethrough makes each write durable, "
+		"unsafe none",
+		AT(cache), .type = FIELD_ENUM, .names = raw_cache_names, .fallback = "writeback",
+		.commands = DISK},
+	{"partition", "N",
+		"only this partition of the image is the guest's disk, as its table on the host "
+		"has it; 0: all of it is",
+		AT(partition), .type = FIELD_U32, .fallback = "0", .max = PARTITION_MAX,
+		.commands = DISK},
+	{"root", "N",
+		"the guest's root is this partition of the disk, or with 0 the disk itself; for "
+		"--rootfs, and for boot, which tells the kernel",
+		AT(root), .type = FIELD_U32, .fallback = "0", .max = PARTITION_MAX,
+		.commands = DISK},
+	{"on-error", "WHAT",
+		"when the host fails: report it to the guest, stop the VM until kvick resume tries "
+		"again, or ignore what cannot be written",
+		AT(on_error), .type = FIELD_ENUM, .names = on_error_names, .fallback = "report",
+		.commands = DISK},
+	{"queues", "N", "virtqueues", AT(queues), .type = FIELD_U32, .fallback = "1", .min = 1,
+		.max = VIRTIO_BLK_QUEUES_MAX, .commands = DISK},
+	{"addr", "SLOT", "with --transport pci, which slot it is in: 1 to 31, or 0x1 to 0x1f",
+		AT(slot), .type = FIELD_U32, .min = 1, .max = 31, .commands = DISK},
+	{"id", "NAME", "what messages and commands call the disk; without it the path", AT(id),
+		.type = FIELD_STRING, .commands = DISK},
+	{"serial", "TEXT", "its serial number, 20 bytes at most", AT(serial), .type = FIELD_STRING,
+		.commands = DISK},
+	{"bw", "SIZE", "bytes a second", AT(limits.bandwidth), .type = FIELD_SIZE, .fallback = "0",
+		.commands = DISK},
+	{"bw-burst", "SIZE", "bytes at once after a rest", AT(limits.bandwidth_burst),
+		.type = FIELD_SIZE, .fallback = "0", .commands = DISK},
+	{"iops", "N", "requests a second", AT(limits.iops), .type = FIELD_U32, .fallback = "0",
+		.commands = DISK},
+	{"iops-burst", "N", "requests at once after a rest", AT(limits.iops_burst),
+		.type = FIELD_U32, .fallback = "0", .commands = DISK},
+};
+
+/* Cuts the next key off *at, in place: up to a comma that is not doubled; doubled ones become one.
+ */
+static char *next_key(char **at)
+{
+	char *key = *at, *to = key, *from = key;
+
+	while (*from && (*from != ',' || from[1] == ',')) {
+		from += *from == ',';
+		*to++ = *from++;
+	}
+	*at = *from ? from + 1 : NULL;
+	*to = '\0';
+	return key;
+}
+
+static int take_key(struct disk_config *d, char *key)
+{
+	char *value = strchr(key, '=');
+	const struct field *f;
+	uint64_t bit;
+
+	if (value)
+		*value++ = '\0';
+	f = field_find(&d->fields, key);
+	if (!f)
+		return fail(EINVAL, "unknown key \"%s\"; see kvick boot --help", key);
+	bit = 1ull << (f - keys);
+	if (d->fields.given & bit)
+		return fail(EINVAL, "%s: given twice", key);
+	if (!value && f->type != FIELD_FLAG)
+		return fail(EINVAL, "%s: needs a value, %s=%s", key, key, f->arg);
+	d->fields.given |= bit;
+	return field_set(&d->fields, f, value ? value : "yes", "");
+}
+
+bool disk_has_overlay(const struct disk_config *d)
+{
+	return strcmp(d->overlay, "none") != 0;
+}
+
+int disk_check_limits(const struct disk_limits *l)
+{
+	if (l->bandwidth_burst && !l->bandwidth)
+		return fail(EINVAL, "bw-burst: needs bw");
+	if (l->iops_burst && !l->iops)
+		return fail(EINVAL, "iops-burst: needs iops");
+	return 0;
+}
+
+static int check(const struct disk_config *d)
+{
+	if (!d->path || !*d->path)
+		return fail(EINVAL, "path: must name the image's file");
+	if (d->id && !*d->id)
+		return fail(EINVAL, "id: must not be empty");
+	if (d->serial && strlen(d->serial) > 20)
+		return fail(EINVAL, "serial %s: must be at most 20 bytes", d->serial);
+	if (!*d->overlay)
+		return fail(EINVAL, "overlay: must be memory, a directory, or a file to be made");
+	if (d->read_only && disk_has_overlay(d))
+		return fail(EINVAL, "ro and overlay: the one leaves nothing to do for the other");
+	if (d->root && d->partition)
+		return fail(EINVAL, "root and partition: a partition has none of its own");
+	return disk_check_limits(&d->limits);
+}
+
+/* `text` is cut up. */
+static int take_keys(struct disk_config *d, char *text)
+{
+	int rc = 0;
+
+	while (!rc && text)
+		rc = take_key(d, next_key(&text));
+	return rc;
+}
+
+int disk_parse(struct disk_config *out, const char *text)
+{
+	char *copy = strdup(text);
+	int rc;
+
+	*out = (struct disk_config){
+		.fields = {.table = keys, .count = ARRAY_SIZE(keys), .command = DISK}};
+	out->fields.values = out;
+	rc = copy ? fields_init(&out->fields) : fail(ENOMEM, "out of memory");
+	if (!rc)
+		rc = take_keys(out, copy);
+	free(copy);
+	if (!rc)
+		rc = check(out);
+	return rc ? fail_context(rc, "%s", text) : 0;
+}
+
+const char *disk_name(const struct disk_config *d)
+{
+	return d->id ? d->id : d->path;
+}
+
+const char *disk_format_name(const struct disk_config *d)
+{
+	return formats[DISK_RAW];
+}
+
+void disk_config_finish(struct disk_config *d)
+{
+	fields_finish(&d->fields);
+}
+
+bool disk_is_root(const struct disk_config *d)
+{
+	return field_given(&d->fields, "root");
+}
+
+int disk_config_create(struct disk_config **out, const char *text)
+{
+	struct disk_config *d = malloc(sizeof(*d));
+	int rc = d ? disk_parse(d, text) : fail(ENOMEM, "out of memory");
+
+	if (rc)
+		disk_config_free(d);
+	*out = rc ? NULL : d;
+	return rc;
+}
+
+void disk_config_free(struct disk_config *d)
+{
+	if (!d)
+		return;
+	disk_config_finish(d);
+	free(d);
+}
+
+void disk_print_help(FILE *out)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(keys); i++) {
+		const struct field *f = &keys[i];
+
+		fprintf(out, "    %s%s%s: %s", f->name, f->arg ? "=" : "", f->arg ? f->arg : "",
+			f->help);
+		for (unsigned n = 0; f->names && f->names[n]; n++)
+			fprintf(out, "%s%s", n ? ", " : " (", f->names[n]);
+		fprintf(out, "%s\n", f->names ? ")" : "");
+	}
+}
