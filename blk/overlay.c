@@ -58,8 +58,7 @@ static struct overlay *of(struct blk *b)
 	return container_of(b, struct overlay, layer.blk);
 }
 
-/* --- the map
- * ------------------------------------------------------------------------------------------- */
+/* ---- the map ---- */
 
 static bool has(const struct overlay *o, uint64_t off)
 {
@@ -99,8 +98,7 @@ static uint64_t run_length(const struct overlay *o, uint64_t off, uint64_t len)
 	return (MIN(sector, end) - first) * BLK_SECTOR;
 }
 
-/* --- requests
- * ------------------------------------------------------------------------------------------ */
+/* ---- requests ---- */
 
 static struct split *take_split(struct overlay *o)
 {
@@ -247,8 +245,7 @@ static int overlay_drain(struct blk *b)
 	return rc;
 }
 
-/* --- birth and death
- * ------------------------------------------------------------------------------------------ */
+/* ---- birth and death ---- */
 
 /* There is no room for more than there was at first. */
 static int64_t overlay_measure(struct blk *b)

@@ -70,8 +70,7 @@ static int take(struct partition *out, const struct table *t, uint64_t first, ui
 	return 0;
 }
 
-/* --- GPT
- * ------------------------------------------------------------------------------------------- */
+/* ---- GPT ---- */
 
 /* CRC-32 as everyone has it (ISO 3309): a table is small and read once. */
 static uint32_t crc32_of(const uint8_t *p, size_t len)
@@ -166,8 +165,7 @@ static int find_gpt(struct partition *out, const struct table *t)
 	return take(out, t, first, last < first || last == UINT64_MAX ? 0 : last - first + 1);
 }
 
-/* --- MBR
- * ------------------------------------------------------------------------------------------- */
+/* ---- MBR ---- */
 
 static struct mbr_entry entry_at(const uint8_t *sector, unsigned index)
 {

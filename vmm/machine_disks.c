@@ -87,8 +87,7 @@ int machine_limit_disk(struct machine *m, const char *id, const struct disk_limi
 	return rc;
 }
 
-/* --- what they are
- * ------------------------------------------------------------------------------- */
+/* ---- what they are ---- */
 
 struct look {
 	const struct devices *devices;
@@ -138,8 +137,7 @@ unsigned machine_disks(struct machine *m, struct machine_disk *disks)
 	return d->disks;
 }
 
-/* --- a disk that stops the machine
- * -------------------------------------------------------------- */
+/* ---- a disk that stops the machine ---- */
 
 void machine_note_stop(struct machine *m, const char *why)
 {

@@ -73,8 +73,7 @@ static void check(bool ok)
 		abort();
 }
 
-/* --- the disk
- * -------------------------------------------------------------------------------------- */
+/* ---- the disk ---- */
 
 static bool writes(const struct blk_request *r)
 {
@@ -148,8 +147,7 @@ static void disk_destroy(struct blk *b)
 {
 }
 
-/* --- the device
- * ------------------------------------------------------------------------------------ */
+/* ---- the device ---- */
 
 static void on_raise(void *arg, unsigned index)
 {
@@ -252,8 +250,7 @@ static void write_config(struct fuzz *f, const uint8_t op[8])
 	check(memcmp(&before, &after, sizeof(before)) == 0);
 }
 
-/* --- the honest driver
- * ----------------------------------------------------------------------------- */
+/* ---- the honest driver ---- */
 
 /* Pieces of the slot's memory, with `len` bytes of room in all. */
 static unsigned lay_out(struct iovec *iov, uint64_t at, size_t len, unsigned seed)
@@ -421,8 +418,7 @@ static void reap(struct fuzz *f)
 		}
 }
 
-/* --- the hostile driver
- * ---------------------------------------------------------------------------- */
+/* ---- the hostile driver ---- */
 
 static void attack(struct fuzz *f, const uint8_t op[8])
 {
@@ -452,8 +448,7 @@ static void attack(struct fuzz *f, const uint8_t op[8])
 	}
 }
 
-/* --- both
- * ------------------------------------------------------------------------------------------ */
+/* ---- both ---- */
 
 static void kick_all(struct fuzz *f)
 {

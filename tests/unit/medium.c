@@ -11,8 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- the history of a sector
- * ------------------------------------------------------------------------------------------- */
+/* ---- the history of a sector ---- */
 
 void history_init(struct history *h, uint32_t id)
 {
@@ -71,8 +70,7 @@ uint32_t history_now(const struct history *h)
 	return h->value[i].id;
 }
 
-/* --- the disk
- * ------------------------------------------------------------------------------------------ */
+/* ---- the disk ---- */
 
 static struct medium *of(struct blk *b)
 {
@@ -211,8 +209,7 @@ struct medium *medium_create(uint64_t size, unsigned writes)
 	return m;
 }
 
-/* --- its states
- * ------------------------------------------------------------------------------------------ */
+/* ---- its states ---- */
 
 static uint64_t count_states(const struct medium *m, uint64_t most)
 {

@@ -285,8 +285,7 @@ static void limits(void **state)
 	close(fd);
 }
 
-/* --- descriptors
- * -------------------------------------------------------------------------------------- */
+/* ---- descriptors ---- */
 
 /* `n` descriptors of one pipe's writing end: its other end says when all of them are closed. */
 static int make_fds(int *fds, unsigned n)

@@ -17,8 +17,7 @@
 #define SMALL (8 * BLK_SECTOR)
 #define LARGE (64 * BLK_SECTOR)
 
-/* --- layers that lie
- * ------------------------------------------------------------------------------------------- */
+/* ---- layers that lie ---- */
 
 enum lie { FLUSH_EARLY, FLUSH_NEVER, DROP_FUA, WRITE_EARLY };
 
@@ -99,8 +98,7 @@ static struct blk *tell_lies(struct blk *below, enum lie lie)
 	return &l->layer.blk;
 }
 
-/* --- stacks
- * -------------------------------------------------------------------------------------------- */
+/* ---- stacks ---- */
 
 struct stack {
 	struct loop *loop;

@@ -39,8 +39,7 @@ struct front {
 static struct front f;
 static struct trace trace;
 
-/* --- a driver as a disk
- * ------------------------------------------------------------------------------------------ */
+/* ---- a driver as a disk ---- */
 
 static void poll_used(void)
 {
@@ -136,8 +135,7 @@ static void front_destroy(struct blk *b)
 {
 }
 
-/* --- the device
- * ------------------------------------------------------------------------------------ */
+/* ---- the device ---- */
 
 static void on_raise(void *arg, unsigned index)
 {

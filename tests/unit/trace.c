@@ -43,8 +43,7 @@ static struct history *history_at(const struct trace *t, uint64_t off)
 	return &t->tracer->sector[off / BLK_SECTOR];
 }
 
-/* --- what may be found
- * ------------------------------------------------------------------------------------------ */
+/* ---- what may be found ---- */
 
 static bool is_uniform(const uint8_t *sector)
 {
@@ -71,8 +70,7 @@ static void look(struct trace *t)
 	t->seen += medium_states(t->medium, t->states, look_at_state, t);
 }
 
-/* --- requests
- * ------------------------------------------------------------------------------------------ */
+/* ---- requests ---- */
 
 static void check_read(struct slot *s)
 {
@@ -207,8 +205,7 @@ void trace_settled(struct trace *t)
 	look(t);
 }
 
-/* --- birth and death
- * ------------------------------------------------------------------------------------------ */
+/* ---- birth and death ---- */
 
 void trace_begin(struct trace *t)
 {
