@@ -141,8 +141,8 @@ struct machine_disk {
 	uint64_t errors;    /* requests that the host could not do */
 	unsigned held;      /* of them, those that wait for a resume */
 	bool read_only;
-	struct disk_limits limits;
 	bool detaching; /* the guest has been asked to let go of it */
+	struct disk_limits limits;
 };
 
 /* How many disks there are, and up to MACHINE_DISKS_MAX of them, in the order of their creation. */

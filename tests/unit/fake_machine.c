@@ -75,8 +75,20 @@ const char *machine_why_stopped(const struct machine *m)
 
 unsigned machine_disks(struct machine *m, struct machine_disk *disks)
 {
-	disks[0] = (struct machine_disk){"data", "dir/data.img", "raw", "none", "writeback", "stop",
-		"io_uring", "mmio 0xd0000000", MIB(8), 3, 2, false, m->limits};
+	disks[0] = (struct machine_disk){
+		.id = "data",
+		.path = "dir/data.img",
+		.format = "raw",
+		.overlay = "none",
+		.cache = "writeback",
+		.on_error = "stop",
+		.engine = "io_uring",
+		.address = "mmio 0xd0000000",
+		.size = MIB(8),
+		.errors = 3,
+		.held = 2,
+		.limits = m->limits,
+	};
 	return 1;
 }
 
