@@ -133,6 +133,7 @@ other() {
 }
 touch /run/on
 victim & other &
+until [ -s /run/whole ]; do usleep 20000; done
 n=0
 while [ $n -lt $1 ]; do
     usleep 50000
@@ -144,7 +145,6 @@ while [ $n -lt $1 ]; do
 done
 rm /run/on
 wait
-[ -s /run/whole ] || echo the load has never come to its end
 head -c 4194304 /dev/urandom >/run/data
 node last && dd if=/run/data of=/run/last bs=64k oflag=direct 2>/dev/null
 dd if=/run/last of=/run/back bs=64k count=64 iflag=direct 2>/dev/null
