@@ -100,7 +100,7 @@ static const struct field table[] = {
 		.min = CONFIG_CID_MIN, .max = UINT32_MAX - 1, .commands = BOTH},
 	{"transport", "KIND",
 		"what the guest's virtio devices are on; auto is pci for a machine with --disk, "
-		"and mmio, which starts sooner, for one without",
+		"and mmio, where there is less to look for, for one without",
 		AT(transport), .type = FIELD_ENUM, .names = transports, .fallback = "auto",
 		.commands = BOTH},
 	{"seccomp", "MODE", "on a system call that the filter forbids", AT(seccomp),
