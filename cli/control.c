@@ -182,7 +182,7 @@ int control_ask(const char *name, const struct api_question *question, json_t **
 	return rc < 0 && fd >= 0 ? fail_context(rc, "%s", name) : rc;
 }
 
-static int call(const char *name, const struct api_question *question)
+int control_call(const char *name, const struct api_question *question)
 {
 	json_t *result = NULL;
 	int rc = control_ask(name, question, &result);
@@ -247,7 +247,7 @@ static int call_with_args(const struct api_verb *v, char **words)
 	int rc = take_args(v, words + 1, args);
 
 	if (!rc)
-		rc = call(words[0], &question);
+		rc = control_call(words[0], &question);
 	json_decref(args);
 	return rc;
 }
@@ -258,7 +258,7 @@ static int call_each(const struct api_verb *v, char **names)
 	int rc = 0;
 
 	while (!rc && *names)
-		rc = call(*names++, &question);
+		rc = control_call(*names++, &question);
 	return rc;
 }
 

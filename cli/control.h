@@ -11,4 +11,7 @@
  */
 int control_ask(const char *name, const struct api_question *question, json_t **result);
 
+/* The same, and prints the answer, where it says anything, as JSON on standard output. */
+int control_call(const char *name, const struct api_question *question);
+
 #endif

@@ -95,8 +95,8 @@ int cmd_attach_disk(int argc, char **argv)
 
 	if (!rc && o.help) {
 		puts("usage: kvick attach-disk NAME KEYS\n\n"
-		     "Gives the guest of VM NAME, which was made with --transport pci, one more "
-		     "disk.\n");
+		     "Gives the guest of VM NAME one more disk. The VM must be on PCI, as one made "
+		     "with\n--disk or --transport pci is.\n");
 		fields_print_help(&f, stdout);
 		puts("\nKEYS are those of --disk:");
 		disk_print_help(stdout);

@@ -155,20 +155,15 @@ static int grow_file(const char *vm, const char *id, const char *text_of_size)
 
 static int resize(char **words)
 {
-	json_t *args = json_pack("{s:s}", "id", words[1]), *result = NULL;
+	json_t *args = json_pack("{s:s}", "id", words[1]);
 	const struct api_question question = {.verb = "resize-disk", .args = args};
 	int rc = args ? 0 : fail(EINVAL, "disk %s: must be text", words[1]);
 
 	if (!rc && words[2])
 		rc = grow_file(words[0], words[1], words[2]);
 	if (!rc)
-		rc = control_ask(words[0], &question, &result);
-	if (!rc)
-		json_dumpf(result, stdout, JSON_INDENT(2));
-	if (!rc)
-		putchar('\n');
+		rc = control_call(words[0], &question);
 	json_decref(args);
-	json_decref(result);
 	return rc;
 }
 
