@@ -7,6 +7,7 @@
 #include "base/util.h"
 #include "blk/engine.h"
 #include "hw/mem.h"
+#include "hw/pci.h"
 #include "vmm/disk_config.h"
 #include "vmm/machine.h"
 #include "vmm/rundir.h"
@@ -351,7 +352,7 @@ static uint32_t taken_slots(const struct config *c)
 
 	for (unsigned i = 0; i < c->disk_count; i++)
 		taken |= c->disks[i].slot ? 1u << c->disks[i].slot : 0;
-	if (c->disk_count + CONFIG_DEVICES > 31 && taken != UINT32_MAX)
+	if (c->disk_count + CONFIG_DEVICES > PCI_SLOTS - 1 && taken != UINT32_MAX)
 		taken |= 1u << (31 - __builtin_clz(~taken));
 	return taken;
 }
@@ -367,7 +368,7 @@ static unsigned place_of(const struct config *c, unsigned index)
 	for (unsigned i = 0; i < index; i++)
 		before += !c->disks[i].slot;
 	do
-		while (++place < 32 && taken >> place & 1)
+		while (++place < PCI_SLOTS && taken >> place & 1)
 			;
 	while (before--);
 	return place;

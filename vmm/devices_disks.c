@@ -110,6 +110,15 @@ struct disk *devices_find_disk(struct devices *d, const char *id)
 	return NULL;
 }
 
+static int check_bus(const struct devices *d, const char *name)
+{
+	return d->pci ? 0
+		      : fail(ENOTSUP,
+				"disk %s: disks come and go only in a machine made with "
+				"--transport pci",
+				name);
+}
+
 static int find_hot_slot(struct devices *d, const struct disk_config *cfg, unsigned *place)
 {
 	const char *name = disk_name(cfg);
@@ -133,11 +142,10 @@ static int find_hot_slot(struct devices *d, const struct disk_config *cfg, unsig
 static int check_new(struct devices *d, const struct disk_config *cfg, unsigned *place)
 {
 	const char *name = disk_name(cfg);
+	int rc = check_bus(d, name);
 
-	if (!d->pci)
-		return fail(ENOTSUP,
-			"disk %s: disks come and go only in a machine made with --transport pci",
-			name);
+	if (rc)
+		return rc;
 	if (devices_find_disk(d, name))
 		return fail(EEXIST, "disk %s: there is one of that name", name);
 	if (d->disks == MACHINE_DISKS_MAX)
@@ -167,13 +175,10 @@ int devices_attach_disk(struct devices *d, struct disk_config *cfg, const struct
 int devices_detach_disk(struct devices *d, const char *id, int told)
 {
 	struct disk *disk = devices_find_disk(d, id);
+	int rc = disk ? check_bus(d, id) : fail(ENOENT, "it has no disk %s", id);
 
-	if (!disk)
-		return fail(ENOENT, "it has no disk %s", id);
-	if (!d->pci)
-		return fail(ENOTSUP,
-			"disk %s: disks come and go only in a machine made with --transport pci",
-			id);
+	if (rc)
+		return rc;
 	if (disk->place < PCI_HOT_FIRST || disk->place > HOT_LAST)
 		return fail(ENOTSUP,
 			"disk %s: it is in slot %u, and only slots %u to %u can be emptied while "
