@@ -49,7 +49,7 @@ def check_says(result, text):
     check(text in result.err, f"stderr lacks \"{text}\": {tail(result.err)}")
 
 
-def tail(text, length=300):
+def tail(text, length=2000):
     return repr(text[-length:])
 
 
