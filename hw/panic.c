@@ -4,6 +4,13 @@
 
 #include "base/util.h"
 
+/*
+ * The panicking kernel does not wait for another CPU that is writing to the port: what a program
+ * says at that moment comes in between, byte by byte, in bursts of the port's FIFO.
+ */
+#define FOREIGN_MAX 64 /* bytes within a phrase that are not its own */
+#define STAMP_GAP 4    /* bytes from the end of a time stamp to a phrase, with such ones */
+
 static const char first_phrase[] = "Kernel panic - not syncing";
 static const char last_phrase[] = "---[ end Kernel panic";
 
@@ -12,14 +19,24 @@ static bool is_eol(char c)
 	return c == '\n' || c == '\r';
 }
 
-/* True at the end of the phrase. It begins at the start of a line only, so that a mismatch means 0.
- */
+/* A phrase begins at the start of a line, or where a time stamp has ended. */
+static bool may_begin(const struct panic *p)
+{
+	return !p->mid_line || (p->since_stamp && p->since_stamp <= STAMP_GAP);
+}
+
+/* True at the end of the phrase. What begins anew counts from there. */
 static bool match(struct panic *p, const char *phrase, char c)
 {
-	bool may_begin = p->matched || !p->mid_line;
-
-	p->matched = may_begin && c == phrase[p->matched] ? p->matched + 1 : 0;
-	if (phrase[p->matched])
+	if (p->matched && c == phrase[p->matched]) {
+		p->matched++;
+	} else if (c == phrase[0] && may_begin(p)) {
+		p->matched = 1;
+		p->foreign = 0;
+	} else if (++p->foreign > FOREIGN_MAX) {
+		p->matched = 0;
+	}
+	if (!p->matched || phrase[p->matched])
 		return false;
 	p->matched = 0;
 	return true;
@@ -65,8 +82,11 @@ bool panic_feed(struct panic *p, const char *data, size_t len)
 			p->over = p->stage == PANIC_OVER;
 			tell |= p->stage == PANIC_TOLD || p->over;
 		}
-		p->mid_line = !is_eol(c) && !(p->last == ']' && c == ' ');
-		p->last = c;
+		p->mid_line = !is_eol(c);
+		if (c == ']')
+			p->since_stamp = 1;
+		else if (p->since_stamp)
+			p->since_stamp++;
 	}
 	return tell;
 }

@@ -2,8 +2,8 @@
 // Recognises a Linux kernel's panic in its console output, byte by byte.
 //
 // This is what the guest says of itself: whoever can write to the console can say it. It is taken
-// only at the start of a line or right after a kernel message's time stamp. The pvpanic device is
-// surer.
+// only at the start of a line or right after a kernel message's time stamp, but a few bytes of
+// another writer may be in between. The pvpanic device is surer.
 #ifndef HW_PANIC_H
 #define HW_PANIC_H
 
@@ -25,10 +25,11 @@ enum panic_stage {
 struct panic {
 	enum panic_stage stage;
 	unsigned matched; /* bytes of the phrase that is looked for */
-	bool mid_line;    /* no phrase can begin here */
-	char last;
-	bool over;    /* PANIC_OVER has been reached */
-	unsigned len; /* of text */
+	unsigned foreign; /* bytes seen since it began that are not its own */
+	bool mid_line;
+	unsigned since_stamp; /* bytes since a ']' was seen, itself included; 0: none was */
+	bool over;            /* PANIC_OVER has been reached */
+	unsigned len;         /* of text */
 	char text[PANIC_TEXT_MAX +
 		  1]; /* what follows the first phrase, up to the end of the line */
 };

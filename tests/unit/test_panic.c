@@ -42,10 +42,17 @@ static void test_where(void **state)
 		{"[   12.3][    T1] Kernel panic - not syncing: x\n", 1},
 		{"grep 'Kernel panic - not syncing: x'\n", 0},
 		{"xKernel panic - not syncing: x\n", 0},
-		{"KKernel panic - not syncing: x\n", 0},
-		{"Kernel panic - not synching: x\n", 0},
+		{"[   12.3] say: Kernel panic - not syncing: x\n", 0},
+		{"Kernel panic - not singing: x\n", 0},
 		{"Kernel panic - not\nKernel panic - not syncing: x\n", 1},
-		{"Kernel pan\nic - not syncing: x\n", 0},
+		{"[   12.3] Kernel pan[   12.3] Kernel panic - not syncing: x\n", 1},
+		/* another CPU's bytes in between */
+		{"aaaa[a a a12.3a]a aKaearanaeala apaaanaiaca a-a anaoata asayanacaianaga:a ax\n",
+			1},
+		{"[   12.3] Kernel panaaaaaaaaaaaaaaaa\r\nic - not syncing: x\n", 1},
+		{"Kernel pan of 30 bytes, of 60 bytes, and so on, longer than the FIFO could ever "
+		 "make it, twiceic - not syncing: x\n",
+			0},
 		{"Kernel panic - not syncing: unfinished", 0},
 	};
 
