@@ -3,6 +3,7 @@
 #include "api/client.h"
 #include "api/verbs.h"
 #include "base/fd.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/util.h"
@@ -92,11 +93,12 @@ static int send_all(int fd, const char *line, const struct api_question *q)
 /* As JSON, malloc'd; or NULL. */
 static char *line_of(const struct api_question *q)
 {
-	json_t *root = json_pack("{s:s}", "verb", q->verb);
+	json_t *root = json_object();
 	char *text = NULL;
 
-	if (root && q->args)
-		json_object_set(root, "args", (json_t *)(uintptr_t)q->args);
+	json_add_string(&root, "verb", q->verb);
+	if (q->args)
+		json_add(&root, "args", json_incref((json_t *)(uintptr_t)q->args));
 	if (root)
 		text = json_dumps(root, JSON_COMPACT);
 	json_decref(root);

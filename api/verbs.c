@@ -2,6 +2,7 @@
 // The table of verbs and what each does.
 #include "api/verbs.h"
 #include "base/fd.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/util.h"
@@ -18,20 +19,33 @@
 
 static json_t *describe_limits(const struct disk_limits *l)
 {
-	return json_pack("{s:I, s:I, s:I, s:I}", "bw", (json_int_t)l->bandwidth, "bw-burst",
-		(json_int_t)l->bandwidth_burst, "iops", (json_int_t)l->iops, "iops-burst",
-		(json_int_t)l->iops_burst);
+	json_t *o = json_object();
+
+	json_add_uint(&o, "bw", l->bandwidth);
+	json_add_uint(&o, "bw-burst", l->bandwidth_burst);
+	json_add_uint(&o, "iops", l->iops);
+	json_add_uint(&o, "iops-burst", l->iops_burst);
+	return o;
 }
 
 static json_t *describe_disk(const struct machine_disk *d)
 {
-	json_t *o = json_pack("{s:s, s:s, s:I, s:b, s:b, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:i}",
-		"id", d->id, "path", d->path, "size", (json_int_t)d->size, "read-only",
-		d->read_only, "detaching", d->detaching, "format", d->format, "overlay", d->overlay,
-		"cache", d->cache, "engine", d->engine, "address", d->address, "on-error",
-		d->on_error, "errors", (json_int_t)d->errors, "held", (int)d->held);
+	json_t *o = json_object();
 
-	json_object_set_new(o, "limits", describe_limits(&d->limits));
+	json_add_string(&o, "id", d->id);
+	json_add_string(&o, "path", d->path);
+	json_add_uint(&o, "size", d->size);
+	json_add_bool(&o, "read-only", d->read_only);
+	json_add_bool(&o, "detaching", d->detaching);
+	json_add_string(&o, "format", d->format);
+	json_add_string(&o, "overlay", d->overlay);
+	json_add_string(&o, "cache", d->cache);
+	json_add_string(&o, "engine", d->engine);
+	json_add_string(&o, "address", d->address);
+	json_add_string(&o, "on-error", d->on_error);
+	json_add_uint(&o, "errors", d->errors);
+	json_add_uint(&o, "held", d->held);
+	json_add(&o, "limits", describe_limits(&d->limits));
 	return o;
 }
 
@@ -51,17 +65,21 @@ static int run_status(struct api_request *r)
 	const struct api *a = r->api;
 	enum machine_state state = machine_state(a->machine);
 	const char *why = machine_why_stopped(a->machine);
+	json_t *o = json_object();
 
-	r->result = json_pack("{s:s, s:s, s:i, s:I, s:f, s:i, s:o}", "name", a->name, "state",
-		machine_state_name(state), "cpus", (int)a->cpus, "memory", (json_int_t)a->memory,
-		"uptime", (double)(now_ns() - a->started_ns) / 1e9, "pid", (int)getpid(), "disks",
-		describe_disks(a->machine));
-	if (r->result && state == MACHINE_PAUSED && *why)
-		json_object_set_new(r->result, "why", json_string(why));
-	if (r->result && state == MACHINE_ENDED)
-		json_object_set_new(r->result, "end",
-			json_string(machine_end_name(machine_end_reason(a->machine))));
-	return r->result ? 0 : fail(ENOMEM, "out of memory");
+	json_add_string(&o, "name", a->name);
+	json_add_string(&o, "state", machine_state_name(state));
+	json_add_uint(&o, "cpus", a->cpus);
+	json_add_uint(&o, "memory", a->memory);
+	json_add_real(&o, "uptime", (double)(now_ns() - a->started_ns) / 1e9);
+	json_add_uint(&o, "pid", (uint64_t)getpid());
+	json_add(&o, "disks", describe_disks(a->machine));
+	if (state == MACHINE_PAUSED && *why)
+		json_add_string(&o, "why", why);
+	if (state == MACHINE_ENDED)
+		json_add_string(&o, "end", machine_end_name(machine_end_reason(a->machine)));
+	r->result = o;
+	return o ? 0 : fail(ENOMEM, "out of memory");
 }
 
 static int run_pause(struct api_request *r)
@@ -118,7 +136,8 @@ static int run_resize_disk(struct api_request *r)
 
 	if (rc < 0)
 		return rc;
-	r->result = json_pack("{s:I}", "size", (json_int_t)size);
+	r->result = json_object();
+	json_add_uint(&r->result, "size", size);
 	return r->result ? 0 : fail(ENOMEM, "out of memory");
 }
 

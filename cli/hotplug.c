@@ -3,6 +3,7 @@
 // locked here, and passed on.
 #include "base/fd.h"
 #include "base/field.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/util.h"
@@ -47,11 +48,15 @@ static int parse(struct fields *f, const struct options *o, int argc, char **arg
 
 static json_t *describe(const char *keys, const struct disk_files *files)
 {
+	json_t *o = json_object();
 	char off[32], len[32];
 
 	snprintf(off, sizeof(off), "%lluB", (unsigned long long)files->off);
 	snprintf(len, sizeof(len), "%lluB", (unsigned long long)files->len);
-	return json_pack("{s:s, s:s, s:s}", "disk", keys, "off", off, "len", len);
+	json_add_string(&o, "disk", keys);
+	json_add_string(&o, "off", off);
+	json_add_string(&o, "len", len);
+	return o;
 }
 
 static int pass(const char *vm, const char *keys, const struct disk_files *files)
@@ -126,12 +131,13 @@ static int await(int fd, uint64_t ns)
 
 static int ask(const char *vm, const char *id, int told)
 {
-	json_t *args = json_pack("{s:s}", "id", id);
-	const struct api_question question = {
-		.verb = "detach", .args = args, .fds = &told, .fd_count = 1};
-	int rc =
-		args ? control_ask(vm, &question, NULL) : fail(EINVAL, "disk %s: must be text", id);
+	struct api_question question = {.verb = "detach", .fds = &told, .fd_count = 1};
+	json_t *args = json_object();
+	int rc;
 
+	json_add_string(&args, "id", id);
+	question.args = args;
+	rc = args ? control_ask(vm, &question, NULL) : fail(EINVAL, "disk %s: must be text", id);
 	json_decref(args);
 	return rc;
 }

@@ -3,6 +3,7 @@
 #include "api/client.h"
 #include "base/fd.h"
 #include "base/field.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/util.h"
@@ -52,32 +53,40 @@ static json_t *status_from_outside(const struct rundir *d, int fd, const json_t 
 	struct ucred peer = {0};
 	socklen_t len = sizeof(peer);
 	struct stat st = {0};
+	json_t *o = json_object();
 	uint64_t memory = 0;
 
 	if (fd >= 0)
 		getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len);
 	fstatat(d->fd, "lock", &st, 0);
 	parse_size(text(config, "memory", "0"), &memory);
-	return json_pack("{s:s, s:s, s:I, s:I, s:f, s:i}", "name", d->name, "state", "unresponsive",
-		"cpus", json_integer_value(json_object_get(config, "cpus")), "memory",
-		(json_int_t)memory, "uptime", difftime(time(NULL), st.st_mtime), "pid",
-		(int)peer.pid);
+	json_add_string(&o, "name", d->name);
+	json_add_string(&o, "state", "unresponsive");
+	json_add(&o, "cpus", json_integer(json_integer_value(json_object_get(config, "cpus"))));
+	json_add_uint(&o, "memory", memory);
+	json_add_real(&o, "uptime", difftime(time(NULL), st.st_mtime));
+	json_add_uint(&o, "pid", (uint64_t)peer.pid);
+	return o;
 }
 
 /* The status, with what only the configuration knows. */
 static json_t *describe(const struct rundir *d)
 {
 	CLEANUP_FD int fd = rundir_connect(d, "control");
-	json_t *config = read_config(d), *status = NULL, *command;
+	json_t *config = read_config(d), *status = NULL, *command, *kernel;
 
 	if (fd < 0 || api_client_call(fd, "status", ANSWER_NS, &status) < 0)
 		status = status_from_outside(d, fd, config);
 	command = json_object_get(config, "command");
-	if (command)
+	kernel = json_object_get(config, "kernel");
+	if (command) {
 		json_object_set(status, "command", command);
-	else if (json_object_get(config, "kernel"))
-		json_object_set_new(status, "command",
-			json_pack("[s, O]", "boot", json_object_get(config, "kernel")));
+	} else if (kernel) {
+		command = json_array();
+		json_array_append_new(command, json_string("boot"));
+		json_array_append(command, kernel);
+		json_object_set_new(status, "command", command);
+	}
 	json_decref(config);
 	return status;
 }

@@ -3,6 +3,7 @@
 // size. The VM's own process changes no file's size.
 #include "base/fd.h"
 #include "base/field.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/util.h"
 #include "cli/cli.h"
@@ -155,10 +156,13 @@ static int grow_file(const char *vm, const char *id, const char *text_of_size)
 
 static int resize(char **words)
 {
-	json_t *args = json_pack("{s:s}", "id", words[1]);
-	const struct api_question question = {.verb = "resize-disk", .args = args};
-	int rc = args ? 0 : fail(EINVAL, "disk %s: must be text", words[1]);
+	struct api_question question = {.verb = "resize-disk"};
+	json_t *args = json_object();
+	int rc;
 
+	json_add_string(&args, "id", words[1]);
+	question.args = args;
+	rc = args ? 0 : fail(EINVAL, "disk %s: must be text", words[1]);
 	if (!rc && words[2])
 		rc = grow_file(words[0], words[1], words[2]);
 	if (!rc)
