@@ -49,6 +49,24 @@ size_t iov_write(const struct iovec *iov, unsigned n, size_t off, const void *bu
 	return done;
 }
 
+size_t iov_zero(const struct iovec *iov, unsigned n, size_t off, size_t len)
+{
+	size_t done = 0;
+
+	for (unsigned i = 0; i < n && done < len; i++) {
+		if (off >= iov[i].iov_len) {
+			off -= iov[i].iov_len;
+			continue;
+		}
+		size_t part = MIN(iov[i].iov_len - off, len - done);
+
+		memset((char *)iov[i].iov_base + off, 0, part);
+		done += part;
+		off = 0;
+	}
+	return done;
+}
+
 unsigned iov_slice(struct iovec *out, const struct iovec *iov, unsigned n, size_t off, size_t len)
 {
 	unsigned used = 0;

@@ -31,6 +31,9 @@ size_t iov_read(const struct iovec *iov, unsigned n, size_t off, void *buf, size
  * for. */
 size_t iov_write(const struct iovec *iov, unsigned n, size_t off, const void *buf, size_t len);
 
+/* As iov_write, of zeroes. */
+size_t iov_zero(const struct iovec *iov, unsigned n, size_t off, size_t len);
+
 /*
  * Puts into `out`, which has room for n pieces, those that make up [off, off + len) of the list, or
  * as much of that as the list has. Returns how many pieces. `out` may be `iov` itself.

@@ -47,15 +47,10 @@ static int get_memory(uint8_t **chunk)
 
 static int read_part(const struct part *p, const struct blk_request *r)
 {
-	static const uint8_t zeroes[4096];
-
-	if (*p->chunk) {
+	if (*p->chunk)
 		iov_write(r->iov, r->iovcnt, p->pos, *p->chunk + p->at, p->len);
-		return 0;
-	}
-	for (uint64_t done = 0; done < p->len; done += sizeof(zeroes))
-		iov_write(r->iov, r->iovcnt, p->pos + done, zeroes,
-			MIN(p->len - done, sizeof(zeroes)));
+	else
+		iov_zero(r->iov, r->iovcnt, p->pos, p->len);
 	return 0;
 }
 
