@@ -2,11 +2,13 @@
 // Puts a thread behind the filter that was made for it at build time.
 #include "base/jail.h"
 
+#include "base/fd.h"
 #include "base/log.h"
 
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -21,22 +23,39 @@
 static const struct {
 	unsigned short len;
 	const struct sock_filter *filter;
-} programs[JAIL_ROLES][2] = {
-	[JAIL_VCPU] = {PROGRAM(vcpu_kill), PROGRAM(vcpu_log)},
-	[JAIL_IO] = {PROGRAM(io_kill), PROGRAM(io_log)},
-	[JAIL_CONTROL] = {PROGRAM(control_kill), PROGRAM(control_log)},
-	[JAIL_UNPACK] = {PROGRAM(unpack_kill), PROGRAM(unpack_log)},
+} programs[JAIL_ROLES] = {
+	[JAIL_VCPU] = PROGRAM(vcpu),
+	[JAIL_IO] = PROGRAM(io),
+	[JAIL_CONTROL] = PROGRAM(control),
+	[JAIL_UNPACK] = PROGRAM(unpack),
 };
+
+/* The same program with another verdict on what is not in the table, or NULL. */
+static struct sock_filter *make_lenient(const struct sock_filter *strict, unsigned short len)
+{
+	struct sock_filter *f = malloc(len * sizeof(*f));
+
+	for (unsigned i = 0; f && i < len; i++) {
+		f[i] = strict[i];
+		if (f[i].code == (BPF_RET | BPF_K) && f[i].k == SECCOMP_RET_KILL_PROCESS)
+			f[i].k = SECCOMP_RET_LOG;
+	}
+	return f;
+}
 
 int jail_enter(enum jail_role role, enum jail_mode mode)
 {
-	struct sock_fprog prog;
+	struct sock_filter *lenient CLEANUP_FREE = NULL;
+	struct sock_fprog prog = {.len = programs[role].len};
 
 	if (mode == JAIL_OFF)
 		return 0;
-	prog.len = programs[role][mode == JAIL_LOG].len;
 	/* The kernel's own interface lacks the const. */
-	memcpy(&prog.filter, &programs[role][mode == JAIL_LOG].filter, sizeof(prog.filter));
+	memcpy(&prog.filter, &programs[role].filter, sizeof(prog.filter));
+	if (mode == JAIL_LOG)
+		prog.filter = lenient = make_lenient(prog.filter, prog.len);
+	if (!prog.filter)
+		return fail(ENOMEM, "jail: out of memory");
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return failno(errno, "jail: no_new_privs");
 	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog) < 0)

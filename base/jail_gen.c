@@ -62,9 +62,9 @@ static void print_program(FILE *bpf, const char *name)
 	printf("};\n");
 }
 
-static void generate(enum jail_role role, uint32_t otherwise, const char *name)
+static void generate(enum jail_role role, const char *name)
 {
-	scmp_filter_ctx ctx = seccomp_init(otherwise);
+	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
 	FILE *tmp = tmpfile();
 
 	if (!ctx || !tmp)
@@ -87,13 +87,9 @@ static void generate(enum jail_role role, uint32_t otherwise, const char *name)
 int main(void)
 {
 	printf("/* Made by jail_gen from base/jail_rules.h. */\n");
-	generate(JAIL_VCPU, SCMP_ACT_KILL_PROCESS, "vcpu_kill");
-	generate(JAIL_IO, SCMP_ACT_KILL_PROCESS, "io_kill");
-	generate(JAIL_CONTROL, SCMP_ACT_KILL_PROCESS, "control_kill");
-	generate(JAIL_UNPACK, SCMP_ACT_KILL_PROCESS, "unpack_kill");
-	generate(JAIL_VCPU, SCMP_ACT_LOG, "vcpu_log");
-	generate(JAIL_IO, SCMP_ACT_LOG, "io_log");
-	generate(JAIL_CONTROL, SCMP_ACT_LOG, "control_log");
-	generate(JAIL_UNPACK, SCMP_ACT_LOG, "unpack_log");
+	generate(JAIL_VCPU, "vcpu");
+	generate(JAIL_IO, "io");
+	generate(JAIL_CONTROL, "control");
+	generate(JAIL_UNPACK, "unpack");
 	return ferror(stdout) || fflush(stdout) ? 1 : 0;
 }

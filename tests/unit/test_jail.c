@@ -104,8 +104,10 @@ static void test_allowed(void **state)
 
 static void test_modes(void **state)
 {
-	assert_int_equal(in_jail(JAIL_VCPU, JAIL_LOG, open_file), 0);
-	assert_int_equal(in_jail(JAIL_VCPU, JAIL_OFF, open_file), 0);
+	for (int role = 0; role < JAIL_ROLES; role++) {
+		assert_int_equal(in_jail((enum jail_role)role, JAIL_LOG, open_file), 0);
+		assert_int_equal(in_jail((enum jail_role)role, JAIL_OFF, open_file), 0);
+	}
 }
 
 int main(void)
