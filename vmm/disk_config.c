@@ -8,6 +8,7 @@
 #include "blk/partition.h"
 #include "blk/raw.h"
 #include "virtio/blk.h"
+#include "vmm/keys.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -68,41 +69,6 @@ static const struct field keys[] = {
 		.type = FIELD_U32, .fallback = "0", .commands = DISK},
 };
 
-/* Cuts the next key off *at, in place: up to a comma that is not doubled; doubled ones become one.
- */
-static char *next_key(char **at)
-{
-	char *key = *at, *to = key, *from = key;
-
-	while (*from && (*from != ',' || from[1] == ',')) {
-		from += *from == ',';
-		*to++ = *from++;
-	}
-	*at = *from ? from + 1 : NULL;
-	*to = '\0';
-	return key;
-}
-
-static int take_key(struct disk_config *d, char *key)
-{
-	char *value = strchr(key, '=');
-	const struct field *f;
-	uint64_t bit;
-
-	if (value)
-		*value++ = '\0';
-	f = field_find(&d->fields, key);
-	if (!f)
-		return fail(EINVAL, "unknown key \"%s\"; see kvick boot --help", key);
-	bit = 1ull << (f - keys);
-	if (d->fields.given & bit)
-		return fail(EINVAL, "%s: given twice", key);
-	if (!value && f->type != FIELD_FLAG)
-		return fail(EINVAL, "%s: needs a value, %s=%s", key, key, f->arg);
-	d->fields.given |= bit;
-	return field_set(&d->fields, f, value ? value : "yes", "");
-}
-
 bool disk_has_overlay(const struct disk_config *d)
 {
 	return strcmp(d->overlay, "none") != 0;
@@ -134,28 +100,16 @@ static int check(const struct disk_config *d)
 	return disk_check_limits(&d->limits);
 }
 
-/* `text` is cut up. */
-static int take_keys(struct disk_config *d, char *text)
-{
-	int rc = 0;
-
-	while (!rc && text)
-		rc = take_key(d, next_key(&text));
-	return rc;
-}
-
 int disk_parse(struct disk_config *out, const char *text)
 {
-	char *copy = strdup(text);
 	int rc;
 
 	*out = (struct disk_config){
 		.fields = {.table = keys, .count = ARRAY_SIZE(keys), .command = DISK}};
 	out->fields.values = out;
-	rc = copy ? fields_init(&out->fields) : fail(ENOMEM, "out of memory");
+	rc = fields_init(&out->fields);
 	if (!rc)
-		rc = take_keys(out, copy);
-	free(copy);
+		rc = keys_parse(&out->fields, NULL, text);
 	if (!rc)
 		rc = check(out);
 	return rc ? fail_context(rc, "%s", text) : 0;
@@ -202,13 +156,5 @@ void disk_config_free(struct disk_config *d)
 
 void disk_print_help(FILE *out)
 {
-	for (unsigned i = 0; i < ARRAY_SIZE(keys); i++) {
-		const struct field *f = &keys[i];
-
-		fprintf(out, "    %s%s%s: %s", f->name, f->arg ? "=" : "", f->arg ? f->arg : "",
-			f->help);
-		for (unsigned n = 0; f->names && f->names[n]; n++)
-			fprintf(out, "%s%s", n ? ", " : " (", f->names[n]);
-		fprintf(out, "%s\n", f->names ? ")" : "");
-	}
+	keys_print_help(keys, ARRAY_SIZE(keys), NULL, out);
 }

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: MIT
+// Words of the form "key=value,flag,key=value", taken by a table of fields.
+#include "vmm/keys.h"
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/util.h"
+
+#include <errno.h>
+
+/* Cuts the next key off *at, in place: up to a comma that is not doubled; doubled ones become one.
+ */
+static char *next_key(char **at)
+{
+	char *key = *at, *to = key, *from = key;
+
+	while (*from && (*from != ',' || from[1] == ',')) {
+		from += *from == ',';
+		*to++ = *from++;
+	}
+	*at = *from ? from + 1 : NULL;
+	*to = '\0';
+	return key;
+}
+
+static int unknown(const struct fields *f, const char *const *kinds, const char *key)
+{
+	for (unsigned i = 0; kinds && i < f->count; i++)
+		if (!strcmp(f->table[i].name, key))
+			return fail(EINVAL, "%s: is a key of %s only", key,
+				kinds[__builtin_ctz(f->table[i].commands)]);
+	return fail(EINVAL, "unknown key \"%s\"; see kvick boot --help", key);
+}
+
+static int take_key(struct fields *f, const char *const *kinds, char *key)
+{
+	char *value = strchr(key, '=');
+	const struct field *d;
+	uint64_t bit;
+
+	if (value)
+		*value++ = '\0';
+	d = field_find(f, key);
+	if (!d)
+		return unknown(f, kinds, key);
+	bit = 1ull << (d - f->table);
+	if (f->given & bit && d->type != FIELD_LIST)
+		return fail(EINVAL, "%s: given twice", key);
+	if (!value && d->type != FIELD_FLAG)
+		return fail(EINVAL, "%s: needs a value, %s=%s", key, key, d->arg);
+	f->given |= bit;
+	return field_set(f, d, value ? value : "yes", "");
+}
+
+int keys_parse(struct fields *f, const char *const *kinds, const char *text)
+{
+	CLEANUP_FREE char *copy = strdup(text);
+	char *at = copy;
+	int rc = copy ? 0 : fail(ENOMEM, "out of memory");
+
+	while (!rc && at)
+		rc = take_key(f, kinds, next_key(&at));
+	return rc;
+}
+
+static void print_kinds(unsigned commands, const char *const *kinds, FILE *out)
+{
+	const char *before = " [";
+
+	for (; commands; commands &= commands - 1, before = ", ")
+		fprintf(out, "%s%s", before, kinds[__builtin_ctz(commands)]);
+	fputc(']', out);
+}
+
+void keys_print_help(const struct field *table, unsigned count, const char *const *kinds, FILE *out)
+{
+	for (const struct field *f = table; f < table + count; f++) {
+		fprintf(out, "    %s%s%s: %s", f->name, f->arg ? "=" : "", f->arg ? f->arg : "",
+			f->help);
+		for (unsigned n = 0; f->names && f->names[n]; n++)
+			fprintf(out, "%s%s", n ? ", " : " (", f->names[n]);
+		fputs(f->names ? ")" : "", out);
+		if (kinds)
+			print_kinds(f->commands, kinds, out);
+		fputc('\n', out);
+	}
+}
