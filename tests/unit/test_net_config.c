@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: MIT
+// The words of --net: what they say, and what is refused.
+#include "tests/unit/test.h"
+
+#include "base/log.h"
+#include "base/util.h"
+#include "vmm/net_config.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+static void test_values(void **state)
+{
+	static const uint8_t mac[6] = {0x52, 0x54, 0x00, 0xab, 0xCD, 0x01};
+	struct net_config n;
+
+	assert_int_equal(net_parse(&n, "tap"), 0);
+	assert_int_equal(n.kind, NET_TAP);
+	assert_int_equal(n.pairs, 1);
+	assert_int_equal(n.link, NET_LINK_UP);
+	assert_null(n.name);
+	assert_int_equal(net_set_defaults(&n, 3), 0);
+	assert_string_equal(n.id, "net3");
+	net_config_finish(&n);
+	assert_int_equal(net_parse(&n, "tap,id=a,,b,mac=52:54:00:aB:Cd:01,mtu=9000,queues=4,addr="
+				       "0x1f,name=t,link=down"),
+		0);
+	assert_int_equal(net_set_defaults(&n, 3), 0);
+	assert_string_equal(n.id, "a,b");
+	assert_memory_equal(n.mac, mac, 6);
+	net_set_mac(&n, "vm", 0);
+	assert_memory_equal(n.mac, mac, 6);
+	assert_int_equal(n.mtu, 9000);
+	assert_int_equal(n.pairs, 4);
+	assert_int_equal(n.slot, 31);
+	assert_string_equal(n.name, "t");
+	assert_int_equal(n.link, NET_LINK_DOWN);
+	net_config_finish(&n);
+	assert_int_equal(net_parse(&n, "tap,fd=5,fd=7"), 0);
+	assert_int_equal(n.pairs, 2);
+	assert_string_equal(n.fd.items[1], "7");
+	net_config_finish(&n);
+	assert_int_equal(net_parse(&n, "none"), 0);
+	assert_int_equal(n.kind, NET_NONE);
+	net_config_finish(&n);
+}
+
+static void test_refused(void **state)
+{
+	static const struct {
+		const char *text, *message; /* what is in it */
+	} t[] = {
+		{"", "a NIC of kind \"\""},
+		{"tup", "a NIC of kind \"tup\""},
+		{"ta", "a NIC of kind \"ta\""},
+		{"tap,", "unknown key \"\""},
+		{"tap,nmae=x", "unknown key \"nmae\""},
+		{"none,name=x", "none,name=x: name: is a key of tap only"},
+		{"tap,name", "name: needs a value, name=TAP"},
+		{"tap,mtu=1,mtu=2", "mtu: given twice"},
+		{"tap,name=", "name : an interface's name"},
+		{"tap,name=0123456789abcdef", "name 0123456789abcdef: an interface's name"},
+		{"tap,name=x,fd=3", "name and fd"},
+		{"tap,queues=9", "queues 9: must be 1 to 8"},
+		{"tap,queues=0", "queues 0: must be 1 to 8"},
+		{"tap,queues=2,fd=3", "queues 2: with 1 times fd"},
+		{"tap,fd=1,fd=2,fd=3,fd=4,fd=5,fd=6,fd=7,fd=8,fd=9", "fd: given 9 times"},
+		{"tap,mtu=67", "mtu 67: must be 68"},
+		{"tap,mtu=65522", "mtu 65522: must be"},
+		{"tap,addr=0", "addr 0: must be 1 to 31"},
+		{"tap,id=", "id: must not be empty"},
+		{"tap,link=maybe", "link maybe: must be one of up, down"},
+		{"tap,mac=", "mac : must be six bytes"},
+		{"tap,mac=02:00:00:00:00:0g", "must be six bytes"},
+		{"tap,mac=02:00:00:00:00:1", "must be six bytes"},
+		{"tap,mac=02-00-00-00-00-01", "must be six bytes"},
+		{"tap,mac=02:00:00:00:00:01:", "must be six bytes"},
+		{"tap,mac=03:00:00:00:00:01", "is of a group or nobody"},
+		{"tap,mac=00:00:00:00:00:00", "is of a group or nobody"},
+	};
+	struct net_config n;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(t); i++) {
+		assert_int_equal(net_parse(&n, t[i].text) < 0, 1);
+		if (!strstr(last_error(), t[i].message))
+			fail_msg("\"%s\" gave \"%s\"", t[i].text, last_error());
+		net_config_finish(&n);
+	}
+}
+
+/* Locally administered, nobody's group; the same each time, another for another VM or number. */
+static void test_mac(void **state)
+{
+	enum { VMS = 50, NICS = 16 };
+	static struct net_config all[VMS * NICS];
+	struct net_config again = {0};
+	char name[16];
+
+	for (unsigned i = 0; i < VMS * NICS; i++) {
+		snprintf(name, sizeof(name), "vm%u", i / NICS);
+		net_set_mac(&all[i], name, i % NICS);
+		assert_int_equal(all[i].mac[0], 0x02);
+		for (unsigned k = 0; k < i; k++)
+			assert_memory_not_equal(all[i].mac, all[k].mac, 6);
+	}
+	net_set_mac(&again, "vm7", 3);
+	assert_memory_equal(again.mac, all[7 * NICS + 3].mac, 6);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_values),
+		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_mac),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: MIT
+// The table of what can be said about a NIC, and the words of --net.
+#include "vmm/net_config.h"
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/util.h"
+#include "net/port.h"
+#include "vmm/keys.h"
+
+#include <errno.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define TAP (1u << NET_TAP)
+#define ANY TAP
+#define AT(member) .offset = offsetof(struct net_config, member)
+
+static const char *const kinds[] = {
+	[NET_NONE] = "none",
+	[NET_TAP] = "tap",
+	[NET_KINDS] = NULL,
+};
+
+static const char *const links[] = {[NET_LINK_UP] = "up", [NET_LINK_DOWN] = "down", NULL};
+
+static const struct field keys[] = {
+	{"id", "NAME", "what messages and commands call the NIC; without it net0, net1, ...",
+		AT(id), .type = FIELD_STRING, .commands = ANY},
+	{"mac", "ADDRESS", "its address; without it one made of the VM's name", AT(mac_text),
+		.type = FIELD_STRING, .commands = ANY},
+	{"mtu", "BYTES", "the largest packet; 0: that of the other end", AT(mtu), .type = FIELD_U32,
+		.fallback = "0", .max = NET_MTU_MAX, .commands = ANY},
+	{"queues", "N", "pairs of virtqueues; more than one with --transport pci", AT(pairs),
+		.type = FIELD_U32, .fallback = "1", .min = 1, .max = NET_PAIRS_MAX,
+		.commands = ANY},
+	{"addr", "SLOT", "with --transport pci, which slot it is in: 1 to 31, or 0x1 to 0x1f",
+		AT(slot), .type = FIELD_U32, .min = 1, .max = 31, .commands = ANY},
+	{"link", "STATE", "whether a cable is plugged in at first; kvick link changes it", AT(link),
+		.type = FIELD_ENUM, .names = links, .fallback = "up", .commands = ANY},
+	{"name", "TAP", "a tap that there is; without it one is made, and goes with the VM",
+		AT(name), .type = FIELD_STRING, .commands = TAP},
+	{"fd", "N", "an open tap, as descriptor N of this process; once for each pair of queues",
+		AT(fd), .type = FIELD_LIST, .commands = TAP},
+};
+
+static int take_kind(struct net_config *n, const char *word, size_t len)
+{
+	for (n->kind = 0; n->kind < NET_KINDS; n->kind++)
+		if (strlen(kinds[n->kind]) == len && !memcmp(kinds[n->kind], word, len))
+			return 0;
+	return fail(EINVAL, "a NIC of kind \"%.*s\"; see kvick boot --help for those there are",
+		(int)len, word);
+}
+
+/* -1: no hexadecimal digit. */
+static int digit(char c)
+{
+	const char *digits = "0123456789abcdef", *at = strchr(digits, c | 0x20);
+
+	return c && at ? (int)(at - digits) : -1;
+}
+
+static bool parse_mac(const char *text, uint8_t mac[6])
+{
+	if (strlen(text) != 17)
+		return false;
+	for (unsigned i = 0; i < 6; i++, text += 3) {
+		int high = digit(text[0]), low = digit(text[1]);
+
+		if (high < 0 || low < 0 || (i < 5 && text[2] != ':'))
+			return false;
+		mac[i] = (uint8_t)(high << 4 | low);
+	}
+	return true;
+}
+
+static int check_mac(struct net_config *n)
+{
+	static const uint8_t none[6];
+
+	if (!n->mac_text)
+		return 0;
+	if (!parse_mac(n->mac_text, n->mac))
+		return fail(
+			EINVAL, "mac %s: must be six bytes, as in 02:00:00:00:00:01", n->mac_text);
+	if (n->mac[0] & 1 || !memcmp(n->mac, none, 6))
+		return fail(EINVAL, "mac %s: is of a group or nobody, and no NIC's", n->mac_text);
+	return 0;
+}
+
+static int check_tap(struct net_config *n)
+{
+	if (n->name && n->fd.count)
+		return fail(EINVAL, "name and fd: a tap that is open has its name");
+	if (n->name && (!*n->name || strlen(n->name) >= IFNAMSIZ))
+		return fail(EINVAL, "name %s: an interface's name has 1 to %u bytes", n->name,
+			IFNAMSIZ - 1);
+	if (n->fd.count > NET_PAIRS_MAX)
+		return fail(EINVAL, "fd: given %u times; at most %u pairs of queues", n->fd.count,
+			NET_PAIRS_MAX);
+	if (n->fd.count && field_given(&n->fields, "queues") && n->pairs != n->fd.count)
+		return fail(EINVAL, "queues %u: with %u times fd", n->pairs, n->fd.count);
+	if (n->fd.count)
+		n->pairs = n->fd.count;
+	return 0;
+}
+
+static int check(struct net_config *n)
+{
+	if (n->id && !*n->id)
+		return fail(EINVAL, "id: must not be empty");
+	if (n->mtu && n->mtu < 68)
+		return fail(EINVAL, "mtu %u: must be 68 to %u", n->mtu, NET_MTU_MAX);
+	return n->kind == NET_TAP ? check_tap(n) : 0;
+}
+
+static int take_keys(struct net_config *n, const char *text)
+{
+	const char *comma = strchrnul(text, ',');
+	int rc = take_kind(n, text, (size_t)(comma - text));
+
+	if (rc)
+		return rc;
+	n->fields.command = 1u << n->kind;
+	rc = fields_init(&n->fields);
+	if (!rc && *comma)
+		rc = keys_parse(&n->fields, kinds, comma + 1);
+	if (!rc)
+		rc = check_mac(n);
+	return rc ? rc : check(n);
+}
+
+int net_parse(struct net_config *out, const char *text)
+{
+	int rc;
+
+	*out = (struct net_config){.fields = {.table = keys, .count = ARRAY_SIZE(keys)}};
+	out->fields.values = out;
+	rc = take_keys(out, text);
+	return rc ? fail_context(rc, "%s", text) : 0;
+}
+
+void net_config_finish(struct net_config *n)
+{
+	fields_finish(&n->fields);
+}
+
+int net_set_defaults(struct net_config *n, unsigned index)
+{
+	if (!n->id && asprintf(&n->id, "net%u", index) < 0) {
+		n->id = NULL;
+		return fail(ENOMEM, "out of memory");
+	}
+	return 0;
+}
+
+/* FNV-1a, and what mixes its bits (the end of splitmix64). */
+void net_set_mac(struct net_config *n, const char *vm, unsigned index)
+{
+	uint64_t h = 0xcbf29ce484222325ull;
+
+	if (n->mac_text)
+		return;
+	for (; *vm; vm++)
+		h = (h ^ (uint8_t)*vm) * 0x100000001b3ull;
+	h = (h ^ (uint8_t)index) * 0x100000001b3ull;
+	h = (h ^ h >> 30) * 0xbf58476d1ce4e5b9ull;
+	h = (h ^ h >> 27) * 0x94d049bb133111ebull;
+	h ^= h >> 31;
+	memcpy(n->mac, &h, 6);
+	n->mac[0] = 0x02;
+}
+
+const char *net_kind_name(enum net_kind kind)
+{
+	return kinds[kind];
+}
+
+void net_print_help(FILE *out)
+{
+	keys_print_help(keys, ARRAY_SIZE(keys), kinds, out);
+}

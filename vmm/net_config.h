@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: MIT
+// What a NIC is to be, as plain values: the kind and the keys of --net.
+#ifndef VMM_NET_CONFIG_H
+#define VMM_NET_CONFIG_H
+
+#include "base/field.h"
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define NET_MTU_MAX 65521u /* with the Ethernet header, the largest frame of a tap */
+
+/* What is at the other end; a bit each in the table of keys. */
+enum net_kind { NET_NONE, NET_TAP, NET_KINDS };
+
+struct net_config {
+	enum net_kind kind;
+	char *id; /* of net_set_defaults, if it was not given */
+	char *mac_text;
+	uint8_t mac[6];       /* of net_set_mac, if it was not given */
+	uint32_t mtu;         /* 0: as the other end has it */
+	uint32_t pairs;       /* of queues */
+	uint32_t slot;        /* of the PCI bus; 0: any */
+	unsigned link;        /* enum net_link, at first */
+	char *name;           /* tap: one that there is; NULL: one of our own */
+	struct field_list fd; /* tap: open ones, in decimal, one a pair */
+
+	struct fields fields;
+};
+
+enum net_link { NET_LINK_UP, NET_LINK_DOWN };
+
+#define NET_RESOLVERS_MAX 3u
+
+/*
+ * What the guest's interface is to have, filled by whoever sets the NIC up. What is not known is
+ * zero: without an address the guest asks by DHCP, or is told nothing.
+ */
+struct net_guest {
+	uint8_t mac[6];
+	uint32_t mtu; /* 0: 1500 */
+	struct in_addr address, gateway, resolver[NET_RESOLVERS_MAX];
+	unsigned prefix;
+	struct in6_addr address6, gateway6, resolver6[NET_RESOLVERS_MAX];
+	unsigned prefix6;
+};
+
+/*
+ * "tap,mac=02:00:00:00:00:01": a kind, then keys with their values, a comma within a value doubled.
+ * `out` ends in net_config_finish also when it fails. 0, or -errno with a message that names the
+ * key and the value.
+ */
+int net_parse(struct net_config *out, const char *text);
+void net_config_finish(struct net_config *n);
+
+/* The name of the NIC of that number, where none was given. 0 or -ENOMEM. */
+int net_set_defaults(struct net_config *n, unsigned index);
+
+/* The same of its address: locally administered, the same whenever that VM has that NIC. */
+void net_set_mac(struct net_config *n, const char *vm, unsigned index);
+
+const char *net_kind_name(enum net_kind kind);
+
+/* The kinds, and one line a key, as --help shows them. */
+void net_print_help(FILE *out);
+
+#endif
