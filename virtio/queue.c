@@ -11,7 +11,7 @@
 //   - driver stores heads, store-releases avail->idx; we load-acquire avail->idx, then load heads
 //   and
 //     descriptors (avail_idx).
-//   - we store used entries, store-release used->idx (publish_used); the driver load-acquires it.
+//   - we store used entries, store-release used->idx (queue_publish); the driver load-acquires it.
 //   - Notifications need the strong form, as each side stores its index and then loads what the
 //   other wants
 //     to be told: we publish used->idx, full fence, load used_event or the flags (queue_notify); we
@@ -62,13 +62,6 @@ static void store16(uint16_t *p, uint16_t v)
 static uint16_t avail_idx(const struct queue *q)
 {
 	return __atomic_load_n(&q->avail->idx, __ATOMIC_ACQUIRE);
-}
-
-/* Release: the used entries were stored before it. */
-static void publish_used(struct queue *q)
-{
-	__atomic_store_n(&q->used->idx, q->next_used, __ATOMIC_RELEASE);
-	mem_dirty_ptr(q->mem, &q->used->idx, sizeof(q->used->idx));
 }
 
 static void full_fence(void)
@@ -167,6 +160,8 @@ int queue_start(struct queue *q, struct mem *mem, const struct queue_setup *setu
 		.mem = mem,
 		.host = host,
 		.index = q->index,
+		.calls = q->calls,
+		.calls_spared = q->calls_spared,
 		.size = size,
 		.next_avail = setup->next_avail,
 		.next_used = setup->next_used,
@@ -182,7 +177,7 @@ void queue_stop(struct queue *q, struct queue_setup *setup)
 {
 	setup->next_avail = q->next_avail;
 	setup->next_used = q->next_used;
-	*q = (struct queue){.index = q->index};
+	*q = (struct queue){.index = q->index, .calls = q->calls, .calls_spared = q->calls_spared};
 }
 
 bool queue_live(const struct queue *q)
@@ -306,9 +301,9 @@ bool queue_pop_again(struct queue *q, struct queue_elem *e, uint16_t head)
 	return queue_live(q) && take_request(q, e, head);
 }
 
-void queue_unpop(struct queue *q)
+void queue_unpop(struct queue *q, unsigned count)
 {
-	q->next_avail--;
+	q->next_avail = (uint16_t)(q->next_avail - count);
 }
 
 static void mark_written(struct queue *q, const struct queue_elem *e, uint32_t written)
@@ -323,7 +318,7 @@ static void mark_written(struct queue *q, const struct queue_elem *e, uint32_t w
 	}
 }
 
-void queue_push(struct queue *q, const struct queue_elem *e, uint32_t written)
+void queue_put(struct queue *q, const struct queue_elem *e, uint32_t written)
 {
 	struct vring_used_elem *u;
 
@@ -336,7 +331,21 @@ void queue_push(struct queue *q, const struct queue_elem *e, uint32_t written)
 	__atomic_store_n(&u->len, written, __ATOMIC_RELAXED);
 	mem_dirty_ptr(q->mem, u, sizeof(*u));
 	q->next_used++;
-	publish_used(q);
+}
+
+/* Release: the used entries were stored before it. */
+void queue_publish(struct queue *q)
+{
+	if (!queue_live(q))
+		return;
+	__atomic_store_n(&q->used->idx, q->next_used, __ATOMIC_RELEASE);
+	mem_dirty_ptr(q->mem, &q->used->idx, sizeof(q->used->idx));
+}
+
+void queue_push(struct queue *q, const struct queue_elem *e, uint32_t written)
+{
+	queue_put(q, e, written);
+	queue_publish(q);
 }
 
 /* Whether the driver wants an interrupt for what was used since it was last considered. */
@@ -359,8 +368,12 @@ void queue_notify(struct queue *q)
 	wanted = call_wanted(q);
 	q->called = q->next_used;
 	q->call_unknown = false;
-	if (wanted)
-		q->host->raise(q->host->arg, q->index);
+	if (!wanted) {
+		q->calls_spared++;
+		return;
+	}
+	q->calls++;
+	q->host->raise(q->host->arg, q->index);
 }
 
 void queue_disable_kicks(struct queue *q)

@@ -55,6 +55,8 @@ struct queue {
 	bool call_unknown; /* ... and it is not known what for: it is told of the next used buffer
 			    */
 	bool event_idx, indirect, broken;
+	/* Interrupts since the device was made, and those that the driver did without. */
+	uint64_t calls, calls_spared;
 };
 
 /* One request: a chain of buffers, those the device reads first. */
@@ -94,8 +96,8 @@ bool queue_pop(struct queue *q, struct queue_elem *e);
  */
 bool queue_pop_again(struct queue *q, struct queue_elem *e, uint16_t head);
 
-/* Puts the request popped last back, as if it had not been popped. */
-void queue_unpop(struct queue *q);
+/* Puts the requests popped last back, so many, as if they had not been popped. */
+void queue_unpop(struct queue *q, unsigned count);
 
 /* Whether queue_pop would find something. */
 bool queue_pending(const struct queue *q);
@@ -105,6 +107,13 @@ bool queue_pending(const struct queue *q);
  * as queue_pop left it. Marks them dirty. Requests may be given back in any order.
  */
 void queue_push(struct queue *q, const struct queue_elem *e, uint32_t written);
+
+/*
+ * The same in two steps, for requests that the driver is to find used together: those put become
+ * visible with the next queue_publish.
+ */
+void queue_put(struct queue *q, const struct queue_elem *e, uint32_t written);
+void queue_publish(struct queue *q);
 
 /* Interrupts the driver if there is something used and it wants to know (virtio 1.2, 2.7.7.2). */
 void queue_notify(struct queue *q);

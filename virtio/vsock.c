@@ -133,7 +133,7 @@ static bool give_one(struct vsock *v, struct queue_elem *e)
 	}
 	n = iov_slice(v->payload, e->iov, e->in_n, HDR, e->in_len - HDR);
 	if (!next_packet(v, &hdr, n)) {
-		queue_unpop(q);
+		queue_unpop(q, 1);
 		return false;
 	}
 	iov_write(e->iov, e->in_n, 0, &hdr, HDR);

@@ -88,7 +88,7 @@ static void operate(struct fuzz *f, const uint8_t op[4], uint8_t *rings, uint64_
 		/* The driver changes its mind while the request is in flight. */
 		rings[get_le16(op + 1) % len] ^= op[3];
 		if (op[0] & 8)
-			queue_unpop(&f->q);
+			queue_unpop(&f->q, 1);
 		else
 			queue_push(&f->q, &e, e.in_len ? op[3] % e.in_len : 0);
 		queue_notify(&f->q);

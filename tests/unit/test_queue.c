@@ -227,11 +227,48 @@ static void test_unpop(void **state)
 	driver_offer(&f->d, 0);
 	assert_true(queue_pop(&f->q, &f->e));
 	assert_true(queue_pop(&f->q, &f->e));
-	queue_unpop(&f->q);
+	queue_unpop(&f->q, 1);
 	assert_true(queue_pending(&f->q));
 	assert_true(queue_pop(&f->q, &f->e));
 	assert_int_equal(f->e.head, 0);
 	assert_false(queue_pending(&f->q));
+	queue_unpop(&f->q, 2);
+	assert_true(queue_pop(&f->q, &f->e));
+	assert_int_equal(f->e.head, 1);
+}
+
+/* The driver sees both of two that belong together, or none. */
+static void test_put_together(void **state)
+{
+	struct fixture *f = *state;
+	uint32_t id, len;
+
+	begin(f, 2, 65535, 0);
+	for (uint16_t i = 0; i < 2; i++) {
+		driver_desc(&f->d, i, BUFS + i * 64, 8, WRITE);
+		driver_offer(&f->d, i);
+	}
+	for (uint16_t i = 0; i < 2; i++) {
+		assert_true(queue_pop(&f->q, &f->e));
+		queue_put(&f->q, &f->e, 7u + i);
+		assert_false(driver_reap(&f->d, &id, &len));
+	}
+	queue_publish(&f->q);
+	for (uint16_t i = 0; i < 2; i++) {
+		assert_true(driver_reap(&f->d, &id, &len));
+		assert_int_equal(id, i);
+		assert_int_equal(len, 7 + i);
+	}
+	queue_notify(&f->q);
+	assert_int_equal(f->calls, 1);
+	f->d.avail->flags = VRING_AVAIL_F_NO_INTERRUPT;
+	driver_offer(&f->d, 0);
+	assert_true(queue_pop(&f->q, &f->e));
+	queue_push(&f->q, &f->e, 0);
+	queue_notify(&f->q);
+	queue_notify(&f->q);
+	assert_int_equal(f->q.calls, 1);
+	assert_int_equal(f->q.calls_spared, 1);
 }
 
 /* What was taken and not given back is taken again by its head, after another owner too. */
@@ -778,6 +815,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_full_ring, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_indirect, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_unpop, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_put_together, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_pop_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_copied_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_handover, setup, teardown),
