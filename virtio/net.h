@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: MIT
+// virtio-net (virtio 1.2, 5.1): a NIC, over packet descriptors (net/port.h).
+#ifndef VIRTIO_NET_H
+#define VIRTIO_NET_H
+
+#include "net/port.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct virtio_device;
+
+struct virtio_net_args {
+	const char *name;   /* for messages; borrowed */
+	struct net_end end; /* its descriptors are taken, also on failure */
+	uint8_t mac[6];
+	uint32_t mtu; /* told to the driver; 0: not, it is 1500 then */
+	bool link_up; /* at first */
+	/* The other end has gone: the link is down for good. On dev->io. Optional. */
+	void (*dead)(void *arg, const char *name);
+	void *arg;
+};
+
+struct virtio_net_counters {
+	struct net_counters port;
+	uint64_t interrupts, spared; /* sent; those that the driver did without */
+};
+
+/* 0 or -errno. */
+int virtio_net_create(struct virtio_device **out, const struct virtio_net_args *args);
+
+/* The queues are stopped. NULL is fine. */
+void virtio_net_destroy(struct virtio_device *dev);
+
+/* All on dev->io. The link as it was set, and as the guest has it: down also with no other end. */
+void virtio_net_set_link(struct virtio_device *dev, bool up);
+bool virtio_net_link(struct virtio_device *dev);
+void virtio_net_count(struct virtio_device *dev, struct virtio_net_counters *out);
+
+#endif
