@@ -78,6 +78,10 @@ RULE_ARG(I, ioctl, 1, WHOLE, 0x125e /* BLKROGET */, "a device that is attached")
 RULE_ARG(I, ioctl, 1, WHOLE, 0x127b /* BLKPBSZGET */, "as above")
 RULE_ARG(I, ioctl, 1, WHOLE, 0x1279 /* BLKIOOPT */, "as above")
 
+/* NICs. */
+RULE_ARG(I | C, ioctl, 1, WHOLE, 0x400454d0 /* TUNSETOFFLOAD */, "what the guest's driver can do")
+RULE_ARG(I | C, ioctl, 1, WHOLE, 0x400454d9 /* TUNSETQUEUE */, "how many queues it uses")
+
 /* UNIX sockets: the guest's streams, control connections. */
 RULE_ARG(I | C, socket, 0, WHOLE, 1 /* AF_UNIX */, "a stream that the guest opens to the host")
 RULE_ARG(I | C, socketpair, 0, WHOLE, 1, "as above")

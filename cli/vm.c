@@ -153,6 +153,21 @@ static int open_disks(struct vm *vm)
 	return rc;
 }
 
+/* Each has its address from the VM's name, which may have been made up just now. */
+static int open_nics(struct vm *vm)
+{
+	struct machine_config *mc = &vm->mc;
+	int rc = 0;
+
+	mc->nics = vm->cfg.nics;
+	for (unsigned i = 0; i < vm->cfg.nic_count && !rc; i++) {
+		net_set_mac(&vm->cfg.nics[i], vm->dir.name, i);
+		rc = nic_open(&vm->cfg.nics[i], &mc->nic_ends[i], &vm->guest[i]);
+		mc->nic_count += !rc;
+	}
+	return rc;
+}
+
 static int open_all(struct vm *vm)
 {
 	const struct config *c = &vm->cfg;
@@ -175,6 +190,8 @@ static int open_all(struct vm *vm)
 		rc = compose(vm);
 	if (!rc)
 		rc = open_directory(vm);
+	if (!rc)
+		rc = open_nics(vm);
 	return rc;
 }
 
@@ -201,7 +218,7 @@ int vm_create(struct vm *vm)
 		return rc;
 	rc = machine_create(&vm->machine, vm->loop, mc);
 	mc->kvm_fd = mc->kernel_fd = mc->vsock_dir = mc->vsock_listen = -1;
-	mc->disk_count = 0;
+	mc->disk_count = mc->nic_count = 0;
 	if (mc->resettable)
 		unpack_helper_seal(&vm->unpack);
 	else
@@ -295,6 +312,8 @@ static void tear_down(struct vm *vm)
 	cleanup_fd_(&mc->vsock_listen);
 	while (mc->disk_count)
 		disk_close(&mc->disk_files[--mc->disk_count]);
+	while (mc->nic_count)
+		port_close(&mc->nic_ends[--mc->nic_count]);
 	signals_finish(&vm->signals);
 	loop_destroy(vm->loop);
 	cleanup_fd_(&vm->console_fd);

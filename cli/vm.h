@@ -16,6 +16,7 @@ struct vm {
 	struct loop *loop;
 	struct signals signals;
 	struct rundir dir;
+	struct net_guest guest[MACHINE_NICS_MAX]; /* mc.nic_count of them */
 	struct machine_config mc; /* descriptors in it are closed here until the machine has them */
 	struct machine *machine;
 	struct api api;

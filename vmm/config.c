@@ -10,6 +10,7 @@
 #include "hw/pci.h"
 #include "vmm/disk_config.h"
 #include "vmm/machine.h"
+#include "vmm/net_config.h"
 #include "vmm/rundir.h"
 
 #include <errno.h>
@@ -100,8 +101,8 @@ static const struct field table[] = {
 	{"cid", "N", "the guest's vsock address", AT(cid), .type = FIELD_U32, .fallback = "3",
 		.min = CONFIG_CID_MIN, .max = UINT32_MAX - 1, .commands = BOTH},
 	{"transport", "KIND",
-		"what the guest's virtio devices are on; auto is pci for a machine with --disk, "
-		"and mmio, where there is less to look for, for one without",
+		"what the guest's virtio devices are on; auto is pci for a machine with --disk or "
+		"--net tap, and mmio, where there is less to look for, for one without",
 		AT(transport), .type = FIELD_ENUM, .names = transports, .fallback = "auto",
 		.commands = BOTH},
 	{"seccomp", "MODE", "on a system call that the filter forbids", AT(seccomp),
@@ -112,6 +113,8 @@ static const struct field table[] = {
 		AT(allow_software_kvm), .type = FIELD_FLAG, .commands = BOTH},
 	{"disk", "KEYS", "a disk, path=FILE and what is told below; may be repeated", AT(disk),
 		.type = FIELD_LIST, .commands = BOTH, .letter = 'd'},
+	{"net", "KIND", "a NIC: its kind, and keys as told below; may be repeated", AT(net),
+		.type = FIELD_LIST, .commands = BOTH},
 	{"disk-engine", "KIND",
 		"what does the I/O of all disks; auto is io_uring where the host allows it",
 		AT(disk_engine), .type = FIELD_ENUM, .names = engine_kind_names, .fallback = "auto",
@@ -141,6 +144,9 @@ void config_finish(struct config *c)
 	while (c->disk_count)
 		disk_config_finish(&c->disks[--c->disk_count]);
 	free(steal_ptr(&c->disks));
+	while (c->nic_count)
+		net_config_finish(&c->nics[--c->nic_count]);
+	free(steal_ptr(&c->nics));
 	fields_finish(&c->fields);
 }
 
@@ -271,14 +277,40 @@ static int check_env(struct config *c)
 	return 0;
 }
 
+/* Whether there is room for one more disk or NIC. */
+static int check_count(const struct config *c)
+{
+	unsigned count = c->disk_count + c->nic_count;
+
+	if (count == MACHINE_PLUGGED_MAX)
+		return fail(EINVAL, "at most %u disks and NICs", MACHINE_PLUGGED_MAX);
+	if (c->transport == TRANSPORT_MMIO && count >= MACHINE_DISKS_MMIO)
+		return fail(EINVAL, "at most %u disks and NICs, or %u with --transport pci",
+			MACHINE_DISKS_MMIO, MACHINE_PLUGGED_MAX);
+	return 0;
+}
+
 static int add_disk(struct config *c, const char *text)
 {
+	int rc = check_count(c);
+
+	if (rc)
+		return rc;
 	if (c->disk_count == MACHINE_DISKS_MAX)
 		return fail(EINVAL, "at most %u disks", MACHINE_DISKS_MAX);
-	if (c->transport == TRANSPORT_MMIO && c->disk_count == MACHINE_DISKS_MMIO)
-		return fail(EINVAL, "at most %u disks, or %u with --transport pci",
-			MACHINE_DISKS_MMIO, MACHINE_DISKS_MAX);
 	return disk_parse(&c->disks[c->disk_count++], text);
+}
+
+/* ... and a NIC, which commands call by its name as well. */
+static int check_with_nic(const struct disk_config *d, const struct net_config *n)
+{
+	if (!strcmp(disk_name(d), n->id))
+		return fail(
+			EINVAL, "a disk and a NIC are called %s; id=NAME gives one another", n->id);
+	if (d->slot && d->slot == n->slot)
+		return fail(EINVAL, "disk %s: addr %u is taken by NIC %s", disk_name(d), d->slot,
+			n->id);
+	return 0;
 }
 
 static int check_pair(const struct disk_config *d, const struct disk_config *other)
@@ -302,6 +334,8 @@ static int check_together(const struct config *c)
 		return fail(EINVAL, "disk %s: addr needs --transport pci", disk_name(d));
 	for (unsigned i = 0; i + 1 < c->disk_count && !rc; i++)
 		rc = check_pair(d, &c->disks[i]);
+	for (unsigned i = 0; i < c->nic_count && !rc; i++)
+		rc = check_with_nic(d, &c->nics[i]);
 	return rc;
 }
 
@@ -352,7 +386,9 @@ static uint32_t taken_slots(const struct config *c)
 
 	for (unsigned i = 0; i < c->disk_count; i++)
 		taken |= c->disks[i].slot ? 1u << c->disks[i].slot : 0;
-	if (c->disk_count + CONFIG_DEVICES > PCI_SLOTS - 1 && taken != UINT32_MAX)
+	for (unsigned i = 0; i < c->nic_count; i++)
+		taken |= c->nics[i].slot ? 1u << c->nics[i].slot : 0;
+	if (c->disk_count + c->nic_count + CONFIG_DEVICES > PCI_SLOTS - 1 && taken != UINT32_MAX)
 		taken |= 1u << (31 - __builtin_clz(~taken));
 	return taken;
 }
@@ -411,6 +447,16 @@ static int find_root(struct config *c)
 	return 0;
 }
 
+/* vhost has no way to tell virtio-mmio what an interrupt is for. */
+static bool wants_pci(const struct config *c)
+{
+	bool pci = false;
+
+	for (unsigned i = 0; i < c->nic_count; i++)
+		pci |= c->nics[i].kind == NET_TAP;
+	return pci;
+}
+
 /*
  * On PCI an interrupt costs the guest no exits, where virtio-mmio has two; but to look for its
  * devices costs Linux a thousand more at the start. docs/speed.md has both, measured.
@@ -418,14 +464,77 @@ static int find_root(struct config *c)
 static void choose_transport(struct config *c)
 {
 	if (c->transport == TRANSPORT_AUTO)
-		c->transport = c->disk.count ? TRANSPORT_PCI : TRANSPORT_MMIO;
+		c->transport = c->disk.count || wants_pci(c) ? TRANSPORT_PCI : TRANSPORT_MMIO;
+}
+
+static int check_nic_with(const struct net_config *n, const struct net_config *other)
+{
+	if (!strcmp(n->id, other->id))
+		return fail(
+			EINVAL, "two NICs are called %s; id=NAME gives one another name", n->id);
+	if (n->slot && n->slot == other->slot)
+		return fail(
+			EINVAL, "NIC %s: addr %u is taken by NIC %s", n->id, n->slot, other->id);
+	return 0;
+}
+
+static int add_nic(struct config *c, const char *text)
+{
+	struct net_config *n = &c->nics[c->nic_count];
+	unsigned index = c->nic_count++;
+	int rc = net_parse(n, text);
+
+	if (!rc)
+		rc = net_set_defaults(n, index);
+	for (unsigned i = 0; i < index && !rc; i++)
+		rc = check_nic_with(n, &c->nics[i]);
+	if (!rc && n->kind == NET_NONE && c->net.count > 1)
+		rc = fail(EINVAL, "none: is to be the only one");
+	return rc;
+}
+
+/* What can be said of them once it is known what they are on. */
+static int check_places(const struct config *c)
+{
+	for (unsigned i = 0; i < c->nic_count; i++)
+		if (c->nics[i].slot && c->transport == TRANSPORT_MMIO)
+			return fail(EINVAL, "NIC %s: addr needs --transport pci", c->nics[i].id);
+	if (c->transport == TRANSPORT_MMIO && c->nic_count > MACHINE_DISKS_MMIO)
+		return fail(EINVAL, "at most %u, or %u with --transport pci", MACHINE_DISKS_MMIO,
+			MACHINE_NICS_MAX);
+	return 0;
+}
+
+/* "none" is no NIC, where there might be one without it. */
+static void drop_none(struct config *c)
+{
+	if (c->nic_count && c->nics[0].kind == NET_NONE)
+		net_config_finish(&c->nics[--c->nic_count]);
+}
+
+static int check_nics(struct config *c)
+{
+	int rc = 0;
+
+	if (c->net.count > MACHINE_NICS_MAX)
+		return fail(EINVAL, "--net: at most %u NICs", MACHINE_NICS_MAX);
+	c->nics = calloc(MAX(c->net.count, 1), sizeof(*c->nics));
+	if (!c->nics)
+		return fail(ENOMEM, "out of memory");
+	for (unsigned i = 0; i < c->net.count && !rc; i++)
+		rc = add_nic(c, c->net.items[i]);
+	if (!rc) {
+		drop_none(c);
+		choose_transport(c);
+		rc = check_places(c);
+	}
+	return rc ? fail_context(rc, "--net") : 0;
 }
 
 static int check_disks(struct config *c)
 {
 	int rc;
 
-	choose_transport(c);
 	if (!c->disk.count && !c->rootfs)
 		return 0;
 	c->disks = calloc(MACHINE_DISKS_MAX, sizeof(*c->disks));
@@ -460,6 +569,8 @@ int config_check(struct config *c)
 	if (!rc)
 		rc = check_env(c);
 	if (!rc)
+		rc = check_nics(c);
+	if (!rc)
 		rc = check_disks(c);
 	if (!rc && (c->fields.command & RUN) && !c->command.count)
 		rc = fail(EINVAL, "no command; try: kvick run -- uname -a");
@@ -473,6 +584,9 @@ void config_print_help(const struct config *c, FILE *out)
 	      "doubled):\n",
 		out);
 	disk_print_help(out);
+	fputs("\nKinds of --net, and keys, as in tap,name=tap3 (in brackets whose a key is):\n",
+		out);
+	net_print_help(out);
 }
 
 void config_save(const struct config *c, FILE *out)

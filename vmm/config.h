@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 struct disk_config;
+struct net_config;
 
 enum config_command { CONFIG_BOOT = 1u << 0, CONFIG_RUN = 1u << 1 };
 
@@ -38,6 +39,7 @@ struct config {
 	uint32_t cid;
 	char *stats;
 	struct field_list disk;    /* the words of each --disk */
+	struct field_list net;     /* the words of each --net */
 	struct field_list command; /* run: what the guest executes */
 	char *config_file;
 	bool help;
@@ -49,7 +51,8 @@ struct config {
 	bool root_disk;            /* run: the first disk is what --rootfs names */
 	char root_device[24];      /* the guest's name of its root; "": in memory, or unknown */
 	struct disk_config *disks; /* disk_count of them */
-	unsigned disk_count;
+	struct net_config *nics;   /* nic_count of them */
+	unsigned disk_count, nic_count;
 
 	struct fields fields;
 };

@@ -173,12 +173,15 @@ static int add_rng(struct devices *d)
 static int add_pci(struct devices *d, const struct machine_config *cfg)
 {
 	struct pci_config pci = {.pio = &d->pio, .mmio = &d->mmio};
-	unsigned count = cfg->vsock + cfg->rng + cfg->disk_count, slots = PCI_SLOTS - 1;
+	unsigned count = cfg->vsock + cfg->rng + cfg->disk_count + cfg->nic_count,
+		 slots = PCI_SLOTS - 1;
 
 	if (count > slots)
 		pci.ports = count - (slots - 1);
 	for (unsigned i = 0; i < cfg->disk_count; i++)
 		pci.wanted |= cfg->disks[i].slot ? 1u << cfg->disks[i].slot : 0;
+	for (unsigned i = 0; i < cfg->nic_count; i++)
+		pci.wanted |= cfg->nics[i].slot ? 1u << cfg->nics[i].slot : 0;
 	return pci_create(&d->pci, &pci);
 }
 
@@ -187,7 +190,7 @@ static int add_virtio(struct devices *d, const struct machine_config *cfg)
 	bool pci = cfg->transport == TRANSPORT_PCI;
 	int rc;
 
-	if (!pci && !cfg->vsock && !cfg->rng && !cfg->disk_count)
+	if (!pci && !cfg->vsock && !cfg->rng && !cfg->disk_count && !cfg->nic_count)
 		return 0;
 	rc = loop_create(&d->io, "io");
 	if (!rc && pci)
@@ -196,7 +199,9 @@ static int add_virtio(struct devices *d, const struct machine_config *cfg)
 		rc = add_vsock(d, cfg);
 	if (!rc && cfg->rng)
 		rc = add_rng(d);
-	return rc ? rc : devices_add_disks(d, cfg);
+	if (!rc)
+		rc = devices_add_disks(d, cfg);
+	return rc ? rc : devices_add_nics(d, cfg);
 }
 
 int devices_init(struct devices *d, struct kvm *kvm, struct mem *mem, struct loop *control,
@@ -358,6 +363,8 @@ static const char *name_of_kind(uint32_t kind)
 {
 	if (kind == VIRTIO_ID_BLOCK)
 		return "a disk";
+	if (kind == VIRTIO_ID_NET)
+		return "a NIC";
 	return kind ? "another device" : "nothing";
 }
 

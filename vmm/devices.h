@@ -69,6 +69,8 @@ struct devices {
 	unsigned slots;              /* how many of them have a device */
 	struct disk disk[MACHINE_DISKS_MAX];
 	unsigned disks;
+	struct nic nic[MACHINE_NICS_MAX];
+	unsigned nics;
 	atomic_uint ejected; /* a bit each for the slots from PCI_HOT_FIRST on */
 };
 
@@ -93,6 +95,7 @@ int devices_plug(struct devices *d, struct virtio_device *dev,
 
 /* What the machine is to have at its start. Takes the descriptors. 0 or -errno. */
 int devices_add_disks(struct devices *d, const struct machine_config *cfg);
+int devices_add_nics(struct devices *d, const struct machine_config *cfg);
 
 /* NULL: there is none of that name. */
 struct disk *devices_find_disk(struct devices *d, const char *id);

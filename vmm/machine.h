@@ -6,6 +6,7 @@
 #include "base/jail.h"
 #include "hw/mem.h"
 #include "vmm/disk.h"
+#include "vmm/nic.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -52,7 +53,10 @@ const char *machine_end_name(enum machine_end e);
 #define MACHINE_VSOCK_NAME "vsock"
 
 #define MACHINE_DISKS_MAX 31u
-#define MACHINE_DISKS_MMIO 6u /* beside vsock and rng on the lines that virtio-mmio has */
+#define MACHINE_NICS_MAX 16u
+#define MACHINE_PLUGGED_MAX 36u /* disks and NICs, beside vsock and rng on PCI */
+#define MACHINE_DISKS_MMIO                                                                         \
+	6u /* with NICs, beside vsock and rng on the lines that virtio-mmio has */
 
 /*
  * Everything a machine is made of, opened by the caller: descriptors and names for messages, no
@@ -86,7 +90,10 @@ struct machine_config {
 	const struct disk_config *disks; /* disk_count of them; borrowed as long as the machine */
 	struct disk_files disk_files[MACHINE_DISKS_MAX];
 	unsigned disk_count;
-	unsigned disk_engine; /* enum engine_kind */
+	unsigned disk_engine;          /* enum engine_kind */
+	const struct net_config *nics; /* nic_count of them; borrowed as long as the machine */
+	struct net_end nic_ends[MACHINE_NICS_MAX];
+	unsigned nic_count;
 	enum machine_transport transport;
 	enum jail_mode jail; /* of the vCPU and I/O threads; the caller enters its own after
 				machine_start */

@@ -99,6 +99,18 @@ static void refused(void **state)
 			"--disk: path=x,root=129: root 129: must be"},
 		{CONFIG_BOOT, {"-d", "path=x,root=1,partition=1"},
 			"--disk: path=x,root=1,partition=1: root and partition: "},
+		{CONFIG_BOOT, {"--net", "tup"}, "--net: tup: a NIC of kind"},
+		{CONFIG_BOOT, {"--net", "none", "--net", "tap"}, "--net: none: is to be"},
+		{CONFIG_BOOT, {"--net", "tap", "--net", "none"}, "--net: none: is to be"},
+		{CONFIG_BOOT, {"--net", "tap", "--net", "tap,id=net0"}, "--net: two NICs"},
+		{CONFIG_BOOT, {"--net", "tap,addr=4", "--net", "tap,addr=4"},
+			"--net: NIC net1: addr 4 is taken by NIC net0"},
+		{CONFIG_BOOT, {"--transport", "mmio", "--net", "tap,addr=4"},
+			"--net: NIC net0: addr needs"},
+		{CONFIG_BOOT, {"-d", "path=x,addr=4", "--net", "tap,addr=4"},
+			"--disk: disk x: addr 4 is taken by NIC net0"},
+		{CONFIG_BOOT, {"-d", "path=x,id=net0", "--net", "tap"},
+			"--disk: a disk and a NIC are called net0"},
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -275,6 +287,38 @@ static void check_transport(struct config *c, int rc, unsigned want)
 	config_finish(c);
 }
 
+/* NICs and disks share the places there are. */
+static void too_many_nics(void **state)
+{
+	char words[2 * 48][24], *argv[2 * 48];
+	struct config c;
+
+	for (unsigned i = 0; i < 2 * 48; i++)
+		argv[i] = words[i];
+	for (unsigned i = 0; i < 48; i++) {
+		snprintf(words[2 * i], 24, i < 16 ? "--net" : "--disk");
+		snprintf(words[2 * i + 1], 24, i < 16 ? "tap" : "path=%u", i);
+	}
+	assert_int_equal(config_init(&c, CONFIG_BOOT), 0);
+	assert_int_equal(config_parse(&c, 2 * 36, argv), 0);
+	assert_int_equal(config_check(&c), 0);
+	assert_int_equal(c.nic_count, 16);
+	assert_int_equal(c.disk_count, 20);
+	config_finish(&c);
+	assert_int_equal(config_init(&c, CONFIG_BOOT), 0);
+	assert_int_equal(config_parse(&c, 2 * 37, argv), 0);
+	assert_int_equal(config_check(&c), -EINVAL);
+	assert_string_equal(last_error(), "--disk: at most 36 disks and NICs");
+	config_finish(&c);
+	snprintf(words[2 * 16], 24, "--net");
+	snprintf(words[2 * 16 + 1], 24, "tap");
+	assert_int_equal(config_init(&c, CONFIG_BOOT), 0);
+	assert_int_equal(config_parse(&c, 2 * 17, argv), 0);
+	assert_int_equal(config_check(&c), -EINVAL);
+	assert_string_equal(last_error(), "--net: at most 16 NICs");
+	config_finish(&c);
+}
+
 static void transport_chosen(void **state)
 {
 	struct config c;
@@ -285,12 +329,17 @@ static void transport_chosen(void **state)
 	check_transport(
 		&c, PARSE(&c, CONFIG_BOOT, "--transport", "mmio", "-d", "path=x"), TRANSPORT_MMIO);
 	check_transport(&c, PARSE(&c, CONFIG_BOOT, "--transport", "pci"), TRANSPORT_PCI);
+	check_transport(&c, PARSE(&c, CONFIG_BOOT, "--net", "none"), TRANSPORT_MMIO);
+	check_transport(&c, PARSE(&c, CONFIG_BOOT, "--net", "tap"), TRANSPORT_PCI);
+	check_transport(
+		&c, PARSE(&c, CONFIG_BOOT, "--net", "tap", "--transport", "mmio"), TRANSPORT_MMIO);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(transport_chosen),
+		cmocka_unit_test(too_many_nics),
 		cmocka_unit_test(defaults),
 		cmocka_unit_test(command),
 		cmocka_unit_test(refused),

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash disable=SC2154
+# NICs on taps, in a network namespace of the tests' own.
+
+mac=02:00:00:00:00:01
+
+# Where there can be no taps there is nothing to test.
+needs_taps() {
+	[ -n "$own_network" ] || skip 'no network namespace of its own'
+	ip tuntap add dev probe mode tap 2>/dev/null || skip 'no taps on this host'
+	ip link del probe
+}
+
+# tap NAME [OPTION]...: a tap that is up.
+tap() {
+	ip tuntap add dev "$1" mode tap "${@:2}" || fail "no tap $1"
+	ip link set "$1" up mtu 9000
+}
+
+# no_interface_left [NAME]...: deletes those that the test has made; there is no other.
+no_interface_left() {
+	local left name
+	for name; do
+		ip link del "$name" || fail "$name is gone"
+	done
+	left=$(ip -o link | grep -v ' lo:')
+	[ -z "$left" ] || fail "left: $left"
+}
+
+test_net_echo() {
+	local how transport
+	needs_taps
+	tap t0
+	for how in '' plain filter; do
+		for transport in pci mmio; do
+			start "e$how$transport" net-echo --net "tap,name=t0,mac=$mac" \
+				--append "$how" --transport "$transport"
+			timeout 60 "$suite/net-peer" t0 "$mac" 200 60 61 1514 1515 ||
+				fail "echo $how $transport"
+			await 'frames: 800'
+			ends 0
+		done
+	done
+	start big net-echo --net "tap,name=t0,mac=$mac,queues=1"
+	timeout 60 "$suite/net-peer" t0 "$mac" 200 9014 4000 || fail 'echo of large frames'
+	ends 0
+	no_interface_left t0
+}
+
+test_net_own_tap() {
+	local name
+	needs_taps
+	start o net-echo --net "tap,mac=$mac"
+	name=$(ip -o link | sed -n 's/^[0-9]*: \(kvick[0-9]*\):.*/\1/p')
+	[ -n "$name" ] || fail 'no tap of its own'
+	timeout 60 "$suite/net-peer" "$name" "$mac" 10 100 || fail "echo on $name"
+	ends 0
+	no_interface_left
+}
+
+net_refused() {
+	refused "$1" boot net-echo --net "$2"
+}
+
+test_net_bad_input() {
+	needs_taps
+	ip link add v0 type veth peer v1
+	ip tuntap add dev t1 mode tap
+	net_refused '--net: tup: a NIC of kind "tup"' tup
+	net_refused '--net: tap,nmae=x: unknown key "nmae"' tap,nmae=x
+	net_refused '--net: none,name=x: name: is a key of tap only' none,name=x
+	net_refused '--net tap: net0: tap t9: there is no such interface' tap,name=t9
+	net_refused '--net tap: net0: tap v0: it is an interface, but no tap' tap,name=v0
+	net_refused '--net tap: net0: tap t1: it is no tap, or one queue is all it has' \
+		tap,name=t1,queues=2
+	net_refused '--net: tap,name=0123456789abcdef: name 0123456789abcdef: an interface' \
+		tap,name=0123456789abcdef
+	net_refused '--net tap: net0: fd 99: no such descriptor is open' tap,fd=99
+	net_refused '--net tap: net0: fd 3: it is no tap' tap,fd=3 3</dev/null
+	start u net-echo --net "tap,name=t1,mac=$mac"
+	boot net-echo --net tap,name=t1
+	status_is 125
+	says 'kvick: --net tap: net0: tap t1: another process uses it'
+	ip link set t1 up
+	timeout 60 "$suite/net-peer" t1 "$mac" 0 || fail 'no end'
+	ends 0
+	no_interface_left v0 t1
+}

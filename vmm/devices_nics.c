@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: MIT
+// The machine's NICs.
+#include "vmm/devices.h"
+
+#include "base/log.h"
+#include "base/loop.h"
+#include "virtio/net.h"
+#include "vmm/nic.h"
+
+#include <stdio.h>
+
+struct making {
+	const struct net_config *cfg;
+	const struct net_end *end;
+	struct virtio_device *dev;
+	int rc;
+	char why[256]; /* messages are each thread's own */
+};
+
+static void make(void *arg)
+{
+	struct making *m = arg;
+
+	m->rc = nic_create(&m->dev, m->cfg, m->end);
+	if (m->rc)
+		snprintf(m->why, sizeof(m->why), "%s", last_error());
+}
+
+/* Takes the end. `place` as in devices_plug; on success the NIC is the last one. */
+static int add_nic(
+	struct devices *d, const struct net_config *cfg, const struct net_end *end, unsigned place)
+{
+	struct making m = {.cfg = cfg, .end = end};
+	int rc;
+
+	loop_call(d->io, make, &m);
+	if (m.rc)
+		return fail(-m.rc, "%s", m.why);
+	rc = devices_plug(d, m.dev, virtio_net_destroy, &place);
+	if (!rc)
+		d->nic[d->nics++] = (struct nic){.cfg = cfg, .dev = m.dev, .place = place};
+	return rc;
+}
+
+int devices_add_nics(struct devices *d, const struct machine_config *cfg)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; i < cfg->nic_count; i++) {
+		struct net_end end = cfg->nic_ends[i];
+
+		if (rc)
+			port_close(&end);
+		else
+			rc = add_nic(d, &cfg->nics[i], &end, cfg->nics[i].slot);
+	}
+	return rc;
+}
