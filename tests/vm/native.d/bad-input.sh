@@ -113,7 +113,7 @@ test_bad_disks() {
 	for i in $(seq 32); do
 		disks+=(--disk "path=disk,ro,id=$i")
 	done
-	refused '--disk: at most 6 disks, or 31 with --transport pci' boot hello --transport mmio "${disks[@]:0:14}"
+	refused '--disk: at most 6 disks and NICs, or 36 with --transport pci' boot hello --transport mmio "${disks[@]:0:14}"
 	refused '--disk: at most 31 disks' boot hello "${disks[@]}"
 }
 
