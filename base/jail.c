@@ -2,7 +2,6 @@
 // Puts a thread behind the filter that was made for it at build time.
 #include "base/jail.h"
 
-#include "base/fd.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -43,22 +42,29 @@ static struct sock_filter *make_lenient(const struct sock_filter *strict, unsign
 	return f;
 }
 
+static int install(const struct sock_fprog *prog)
+{
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return failno(errno, "jail: no_new_privs");
+	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, prog) < 0)
+		return failno(errno, "jail: seccomp filter");
+	return 0;
+}
+
 int jail_enter(enum jail_role role, enum jail_mode mode)
 {
-	struct sock_filter *lenient CLEANUP_FREE = NULL;
 	struct sock_fprog prog = {.len = programs[role].len};
+	int rc;
 
 	if (mode == JAIL_OFF)
 		return 0;
-	/* The kernel's own interface lacks the const. */
-	memcpy(&prog.filter, &programs[role].filter, sizeof(prog.filter));
-	if (mode == JAIL_LOG)
-		prog.filter = lenient = make_lenient(prog.filter, prog.len);
-	if (!prog.filter)
-		return fail(ENOMEM, "jail: out of memory");
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-		return failno(errno, "jail: no_new_privs");
-	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog) < 0)
-		return failno(errno, "jail: seccomp filter");
-	return 0;
+	if (mode != JAIL_LOG) {
+		/* The kernel's own interface lacks the const. */
+		memcpy(&prog.filter, &programs[role].filter, sizeof(prog.filter));
+		return install(&prog);
+	}
+	prog.filter = make_lenient(programs[role].filter, prog.len);
+	rc = prog.filter ? install(&prog) : fail(ENOMEM, "jail: out of memory");
+	free(prog.filter);
+	return rc;
 }
