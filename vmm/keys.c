@@ -2,11 +2,11 @@
 // Words of the form "key=value,flag,key=value", taken by a table of fields.
 #include "vmm/keys.h"
 
-#include "base/fd.h"
 #include "base/log.h"
 #include "base/util.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 /* Cuts the next key off *at, in place: up to a comma that is not doubled; doubled ones become one.
  */
@@ -54,12 +54,12 @@ static int take_key(struct fields *f, const char *const *kinds, char *key)
 
 int keys_parse(struct fields *f, const char *const *kinds, const char *text)
 {
-	CLEANUP_FREE char *copy = strdup(text);
-	char *at = copy;
+	char *copy = strdup(text), *at = copy;
 	int rc = copy ? 0 : fail(ENOMEM, "out of memory");
 
 	while (!rc && at)
 		rc = take_key(f, kinds, next_key(&at));
+	free(copy);
 	return rc;
 }
 
