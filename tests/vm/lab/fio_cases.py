@@ -138,8 +138,9 @@ def run_rows(lab, transport, rows):
             jobs[n].add_rows(mine[i:i + TOGETHER])
     result = lab.run("--rootfs", f"path={lab.fio},overlay=memory", "--transport", transport,
                      "--cpus", "4", "--memory", "1024", *options, kernel=lab.cloud,
-                     limit=1800 if LONG else None,
-                     command=["bash", "-c", script_of(jobs, rows[0][0])])
+                     limit=7200 if LONG else None,
+                     command=["bash", "-c", "cat >/tmp/script; exec bash /tmp/script </dev/null"],
+                     stdin=script_of(jobs, rows[0][0]).encode())
     check_status(result, 0)
     check("fio 0 0\n" in result.out, f"fio: {tail(result.out)} {tail(result.err)}")
     check(result.out.endswith("found\n"), f"a changed byte was not found: {tail(result.out)}")
