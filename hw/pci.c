@@ -262,24 +262,12 @@ bool pci_is_free(struct pci *p, unsigned place)
 	return there && !atomic_load(&p->at[place]);
 }
 
-unsigned pci_free_place(struct pci *p)
-{
-	for (unsigned i = 0; i < PCI_PLACES; i++)
-		if (pci_is_free(p, i) && (i >= PCI_SLOTS || !(p->wanted >> i & 1)))
-			return i;
-	return 0;
-}
-
 int pci_attach(struct pci *p, struct pci_function *f, unsigned place)
 {
 	int rc = 0;
 
 	pthread_mutex_lock(&p->lock);
-	if (!place)
-		place = pci_free_place(p);
-	if (!place) {
-		rc = fail(ENOSPC, "%s: all slots of the PCI bus are taken", f->name);
-	} else if (!pci_is_free(p, place)) {
+	if (!pci_is_free(p, place)) {
 		rc = fail(EBUSY, "%s: slot %u of the PCI bus is taken", f->name, place);
 	} else {
 		f->pci = p;
@@ -344,17 +332,10 @@ static void put(struct pci *p, struct pci_function *f, unsigned place)
 		atomic_store(&p->at[place], f);
 }
 
-/* Into the last slot that nobody has asked for. */
 static int add_ports(struct pci *p, unsigned ports)
 {
 	if (!ports)
 		return 0;
-	p->port_slot = PCI_SLOTS - 1;
-	while (p->port_slot && p->wanted >> p->port_slot & 1)
-		p->port_slot--;
-	if (!p->port_slot)
-		return fail(ENOSPC, "no slot of the PCI bus is left for the root ports that more "
-				    "devices than slots need");
 	p->port = calloc(ports, sizeof(*p->port));
 	if (!p->port)
 		return fail(ENOMEM, "no memory for %u PCI root ports", ports);
@@ -383,7 +364,7 @@ int pci_create(struct pci **out, const struct pci_config *cfg)
 		return fail(ENOMEM, "no memory for a PCI bus");
 	p->pio = cfg->pio;
 	p->mmio = cfg->mmio;
-	p->wanted = cfg->wanted;
+	p->port_slot = cfg->port_slot;
 	p->bridge.name = "host bridge";
 	pthread_mutex_init(&p->lock, NULL);
 	pci_function_init(&p->bridge, &id);

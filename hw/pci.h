@@ -92,7 +92,7 @@ void pci_function_let_write(struct pci_function *f, unsigned off, uint32_t mask)
 struct pci_config {
 	struct bus *pio, *mmio; /* borrowed */
 	unsigned ports;         /* root ports, PCI_PORTS at most; 0: no slot is taken by them */
-	uint32_t wanted;        /* a bit each for slots that are for those who ask for them */
+	unsigned port_slot;     /* which one is */
 };
 
 /* No vCPU runs yet, as with bus_add. 0 or -errno. */
@@ -104,15 +104,12 @@ void pci_destroy(struct pci *p);
 /* How many buses a guest may find. */
 unsigned pci_buses(const struct pci *p);
 
-/* The first place that is free and not kept for another; 0: none. */
-unsigned pci_free_place(struct pci *p);
 bool pci_is_free(struct pci *p, unsigned place);
 
 /*
- * Puts a function into a place: -EBUSY where it is taken; 0: into pci_free_place, -ENOSPC where
- * there is none. Also while vCPUs run. Taking it away is for when they are parked, as they are in
- * its registers without a lock; it is then gone without a notice to the guest. No-op where it is
- * not attached.
+ * Puts a function into a place: -EBUSY where it is not free. Also while vCPUs run. Taking it away
+ * is for when they are parked, as they are in its registers without a lock; it is then gone without
+ * a notice to the guest. No-op where it is not attached.
  */
 int pci_attach(struct pci *p, struct pci_function *f, unsigned place);
 void pci_detach(struct pci_function *f);

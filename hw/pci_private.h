@@ -12,7 +12,6 @@ struct pci {
 	pthread_mutex_t lock; /* guards configuration space; taken before any lock of a device */
 	uint32_t address;     /* of the next access by port */
 	_Atomic(struct pci_function *) at[PCI_PLACES];
-	uint32_t wanted;
 	struct pci_function bridge;
 	struct pci_function *port; /* `ports` of them, the functions of port_slot */
 	unsigned ports, port_slot;

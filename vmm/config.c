@@ -7,10 +7,10 @@
 #include "base/util.h"
 #include "blk/engine.h"
 #include "hw/mem.h"
-#include "hw/pci.h"
 #include "vmm/disk_config.h"
 #include "vmm/machine.h"
 #include "vmm/net_config.h"
+#include "vmm/places.h"
 #include "vmm/rundir.h"
 
 #include <errno.h>
@@ -379,72 +379,64 @@ static int check_root(struct config *c)
 	return rc ? fail_context(rc, "--rootfs") : 0;
 }
 
-/* Slots that are not free to who comes: asked for, or, with more devices than slots, the ports'. */
-static uint32_t taken_slots(const struct config *c)
+/* Where each disk will be. */
+static int find_places(const struct config *c, unsigned place[MACHINE_DISKS_MAX])
 {
-	uint32_t taken = 1;
+	struct places p;
+	int rc;
 
+	places_init(&p);
+	for (unsigned i = 0; i < CONFIG_DEVICES; i++)
+		places_ask(&p, 0);
 	for (unsigned i = 0; i < c->disk_count; i++)
-		taken |= c->disks[i].slot ? 1u << c->disks[i].slot : 0;
+		places_ask(&p, c->disks[i].slot);
 	for (unsigned i = 0; i < c->nic_count; i++)
-		taken |= c->nics[i].slot ? 1u << c->nics[i].slot : 0;
-	if (c->disk_count + c->nic_count + CONFIG_DEVICES > PCI_SLOTS - 1 && taken != UINT32_MAX)
-		taken |= 1u << (31 - __builtin_clz(~taken));
-	return taken;
-}
-
-/* As devices get their places: those that every machine has, then disks that ask for none. */
-static unsigned place_of(const struct config *c, unsigned index)
-{
-	unsigned place = 0, before = CONFIG_DEVICES;
-	uint32_t taken = taken_slots(c);
-
-	if (c->disks[index].slot)
-		return c->disks[index].slot;
-	for (unsigned i = 0; i < index; i++)
-		before += !c->disks[i].slot;
-	do
-		while (++place < PCI_SLOTS && taken >> place & 1)
-			;
-	while (before--);
-	return place;
+		places_ask(&p, c->nics[i].slot);
+	rc = places_settle(&p);
+	for (unsigned i = 0; i < CONFIG_DEVICES; i++)
+		places_take(&p, 0);
+	for (unsigned i = 0; i < c->disk_count; i++)
+		place[i] = places_take(&p, c->disks[i].slot);
+	return rc;
 }
 
 /* Linux names disks in the order of their places. */
-static void name_root(struct config *c, unsigned index)
+static int name_root(struct config *c, unsigned index)
 {
 	const struct disk_config *d = &c->disks[index];
-	unsigned place = place_of(c, index), before = 0;
+	unsigned place[MACHINE_DISKS_MAX], before = 0;
 	char first[2] = "";
-	int n;
+	int n, rc = find_places(c, place);
 
+	if (rc)
+		return rc;
 	for (unsigned i = 0; i < c->disk_count; i++)
-		before += place_of(c, i) < place;
+		before += place[i] < place[index];
 	if (before >= 26)
 		first[0] = 'a';
 	n = snprintf(c->root_device, sizeof(c->root_device), "/dev/vd%s%c", first,
 		(char)('a' + before % 26));
 	if (d->root)
 		snprintf(c->root_device + n, sizeof(c->root_device) - (size_t)n, "%u", d->root);
+	return 0;
 }
 
 /* Of run it is what --rootfs names; of boot, what a disk's root= says. */
 static int find_root(struct config *c)
 {
 	bool run = c->fields.command & RUN;
+	int rc = c->root_disk ? name_root(c, 0) : 0;
 
-	if (c->root_disk)
-		name_root(c, 0);
-	for (unsigned i = c->root_disk; i < c->disk_count; i++) {
+	for (unsigned i = c->root_disk; i < c->disk_count && !rc; i++) {
 		if (!disk_is_root(&c->disks[i]))
 			continue;
 		if (run)
 			return fail(EINVAL, "--disk: root: is a key of --rootfs");
 		if (*c->root_device)
 			return fail(EINVAL, "--disk: root: is given for two disks");
-		name_root(c, i);
+		rc = name_root(c, i);
 	}
-	return 0;
+	return rc;
 }
 
 /* vhost has no way to tell virtio-mmio what an interrupt is for. */

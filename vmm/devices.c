@@ -104,12 +104,6 @@ static int add_legacy(struct devices *d, const struct machine_config *cfg)
 	return rc;
 }
 
-/* With PCI the first that is free, else the next number. */
-static unsigned next_place(struct devices *d)
-{
-	return d->pci ? pci_free_place(d->pci) : d->slots;
-}
-
 int devices_plug(struct devices *d, struct virtio_device *dev,
 	void (*destroy)(struct virtio_device *dev), unsigned *place)
 {
@@ -118,8 +112,8 @@ int devices_plug(struct devices *d, struct virtio_device *dev,
 	struct slot *s;
 	int rc;
 
-	if (!*place || !d->pci)
-		*place = next_place(d);
+	if (!d->pci)
+		*place = d->slots;
 	s = &d->slot[*place];
 	rc = slot_init(s, &host, dev, destroy, *place);
 	if (rc)
@@ -129,10 +123,10 @@ int devices_plug(struct devices *d, struct virtio_device *dev,
 	return rc;
 }
 
-static int plug_anywhere(
+static int plug_next(
 	struct devices *d, struct virtio_device *dev, void (*destroy)(struct virtio_device *dev))
 {
-	unsigned place = 0;
+	unsigned place = places_take(&d->places, 0);
 
 	return devices_plug(d, dev, destroy, &place);
 }
@@ -158,7 +152,7 @@ static int add_vsock(struct devices *d, const struct machine_config *cfg)
 	struct virtio_device *dev;
 	int rc = vsock_create(&dev, &vsock);
 
-	return rc ? rc : plug_anywhere(d, dev, vsock_destroy);
+	return rc ? rc : plug_next(d, dev, vsock_destroy);
 }
 
 static int add_rng(struct devices *d)
@@ -166,22 +160,30 @@ static int add_rng(struct devices *d)
 	struct virtio_device *dev;
 	int rc = rng_create(&dev, "rng");
 
-	return rc ? rc : plug_anywhere(d, dev, rng_destroy);
+	return rc ? rc : plug_next(d, dev, rng_destroy);
 }
 
-/* Ports take the place of a slot. */
-static int add_pci(struct devices *d, const struct machine_config *cfg)
+static int find_places(struct places *p, const struct machine_config *cfg)
 {
-	struct pci_config pci = {.pio = &d->pio, .mmio = &d->mmio};
-	unsigned count = cfg->vsock + cfg->rng + cfg->disk_count + cfg->nic_count,
-		 slots = PCI_SLOTS - 1;
-
-	if (count > slots)
-		pci.ports = count - (slots - 1);
+	places_init(p);
+	if (cfg->vsock)
+		places_ask(p, 0);
+	if (cfg->rng)
+		places_ask(p, 0);
 	for (unsigned i = 0; i < cfg->disk_count; i++)
-		pci.wanted |= cfg->disks[i].slot ? 1u << cfg->disks[i].slot : 0;
+		places_ask(p, cfg->disks[i].slot);
 	for (unsigned i = 0; i < cfg->nic_count; i++)
-		pci.wanted |= cfg->nics[i].slot ? 1u << cfg->nics[i].slot : 0;
+		places_ask(p, cfg->nics[i].slot);
+	return places_settle(p);
+}
+
+static int add_pci(struct devices *d)
+{
+	const struct pci_config pci = {.pio = &d->pio,
+		.mmio = &d->mmio,
+		.ports = d->places.ports,
+		.port_slot = d->places.port_slot};
+
 	return pci_create(&d->pci, &pci);
 }
 
@@ -193,8 +195,10 @@ static int add_virtio(struct devices *d, const struct machine_config *cfg)
 	if (!pci && !cfg->vsock && !cfg->rng && !cfg->disk_count && !cfg->nic_count)
 		return 0;
 	rc = loop_create(&d->io, "io");
+	if (!rc)
+		rc = find_places(&d->places, cfg);
 	if (!rc && pci)
-		rc = add_pci(d, cfg);
+		rc = add_pci(d);
 	if (!rc && cfg->vsock)
 		rc = add_vsock(d, cfg);
 	if (!rc && cfg->rng)

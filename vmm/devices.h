@@ -9,6 +9,7 @@
 #include "hw/panic.h"
 #include "hw/pci.h"
 #include "vmm/machine.h"
+#include "vmm/places.h"
 #include "vmm/slot.h"
 
 #include <stdatomic.h>
@@ -67,6 +68,7 @@ struct devices {
 	struct panic panic;          /* fed by the serial port */
 	struct slot slot[SLOTS_MAX]; /* by place on the PCI bus, or number on virtio-mmio */
 	unsigned slots;              /* how many of them have a device */
+	struct places places;        /* of those that are made at start */
 	struct disk disk[MACHINE_DISKS_MAX];
 	unsigned disks;
 	struct nic nic[MACHINE_NICS_MAX];
@@ -87,8 +89,8 @@ void devices_address(
 	const struct devices *d, const struct virtio_device *dev, char *buf, size_t len);
 
 /*
- * Gives the device a place: with PCI *place, or any where that is 0, as it is when it returns. The
- * device is taken, also on failure. 0 or -errno.
+ * Gives the device a place: with PCI *place, else the next number, which *place is when it returns.
+ * The device is taken, also on failure. 0 or -errno.
  */
 int devices_plug(struct devices *d, struct virtio_device *dev,
 	void (*destroy)(struct virtio_device *dev), unsigned *place);

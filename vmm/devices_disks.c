@@ -96,7 +96,8 @@ int devices_add_disks(struct devices *d, const struct machine_config *cfg)
 		if (rc)
 			disk_close(&cfg->disk_files[i]);
 		else
-			rc = add_disk(d, &cfg->disks[i], &cfg->disk_files[i], cfg->disks[i].slot);
+			rc = add_disk(d, &cfg->disks[i], &cfg->disk_files[i],
+				places_take(&d->places, cfg->disks[i].slot));
 	return rc;
 }
 

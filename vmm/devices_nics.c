@@ -52,7 +52,8 @@ int devices_add_nics(struct devices *d, const struct machine_config *cfg)
 		if (rc)
 			port_close(&end);
 		else
-			rc = add_nic(d, &cfg->nics[i], &end, cfg->nics[i].slot);
+			rc = add_nic(
+				d, &cfg->nics[i], &end, places_take(&d->places, cfg->nics[i].slot));
 	}
 	return rc;
 }

@@ -77,7 +77,7 @@ static void ejected(void *arg, unsigned slots)
 
 static void plug(struct board *b, unsigned i)
 {
-	static const unsigned places[DEVICES] = {0, 0, PCI_SLOTS, PCI_HOT_FIRST};
+	static const unsigned places[DEVICES] = {1, 2, PCI_SLOTS, PCI_HOT_FIRST};
 	struct virtio_pci_config cfg = {
 		.mem = b->mem, .pci = b->pci, .io = b->io, .place = places[i]};
 
@@ -98,7 +98,8 @@ static void unplug(struct board *b, unsigned i)
 
 static void make(struct board *b)
 {
-	const struct pci_config pci = {.pio = &b->pio, .mmio = &b->mmio, .ports = PORTS};
+	const struct pci_config pci = {
+		.pio = &b->pio, .mmio = &b->mmio, .ports = PORTS, .port_slot = PCI_SLOTS - 1};
 	const struct pm_config pm = {.pio = &b->pio,
 		.irq = &b->irq,
 		.power_off = nothing,

@@ -94,10 +94,10 @@ static inline void decode(struct pci_rig *r, unsigned slot, bool on)
 	config_set(r, slot, PCI_COMMAND, 2, on ? PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER : 0);
 }
 
-static inline void pci_rig_init_with(struct pci_rig *r, unsigned ports, uint32_t wanted)
+static inline void pci_rig_init_with(struct pci_rig *r, unsigned ports, unsigned port_slot)
 {
 	const struct pci_config cfg = {
-		.pio = &r->pio, .mmio = &r->mmio, .ports = ports, .wanted = wanted};
+		.pio = &r->pio, .mmio = &r->mmio, .ports = ports, .port_slot = port_slot};
 
 	*r = (struct pci_rig){0};
 	assert_int_equal(pci_create(&r->pci, &cfg), 0);

@@ -57,7 +57,7 @@ static int setup(void **state)
 	pci_rig_init(&f.r);
 	pci_function_init(&f.f, &id);
 	assert_int_equal(msix_init(&f.x, &cfg), 0);
-	assert_int_equal(pci_attach(f.r.pci, &f.f, 0), 0);
+	assert_int_equal(pci_attach(f.r.pci, &f.f, 1), 0);
 	*state = &f;
 	return 0;
 }

@@ -46,7 +46,7 @@ static void sent(void *arg, uint64_t address, uint32_t data)
 static int setup(void **state)
 {
 	static struct fixture f;
-	struct virtio_pci_config cfg = {.dev = &f.d.dev};
+	struct virtio_pci_config cfg = {.dev = &f.d.dev, .place = SLOT};
 
 	f = (struct fixture){0};
 	echo_init(&f.d);
