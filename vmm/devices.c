@@ -331,21 +331,6 @@ void devices_reset(struct devices *d)
 	d->panic = (struct panic){0};
 }
 
-static bool is_leaving(const struct devices *d, unsigned place)
-{
-	for (unsigned i = 0; i < d->disks; i++)
-		if (d->disk[i].place == place)
-			return d->disk[i].leaving;
-	return false;
-}
-
-static void set_leaving(struct devices *d, unsigned place, bool leaving)
-{
-	for (unsigned i = 0; i < d->disks; i++)
-		if (d->disk[i].place == place)
-			d->disk[i].leaving = leaving;
-}
-
 static uint32_t kind_at(const struct devices *d, unsigned place)
 {
 	return d->slot[place].dev ? d->slot[place].dev->id : 0;
@@ -358,7 +343,7 @@ static void save_places(const struct devices *d, struct stream_out *s)
 	stream_begin(s, "places", 1);
 	for (unsigned i = 0; i < SLOTS_MAX; i++) {
 		stream_put_u32(s, kind_at(d, i));
-		stream_put_u8(s, is_leaving(d, i));
+		stream_put_u8(s, devices_is_leaving(d, i));
 	}
 	stream_end(s);
 }
@@ -377,11 +362,12 @@ static int load_places(struct devices *d, struct stream_in *s)
 	int rc = stream_open(s, "places", 1);
 	char text[96];
 
+	atomic_store(&d->leaving, 0);
 	for (unsigned i = 0; i < SLOTS_MAX && rc >= 0 && !s->err; i++) {
 		uint32_t kind = stream_get_u32(s);
-		bool leaving = stream_get_u8(s);
 
-		set_leaving(d, i, leaving);
+		if (stream_get_u8(s))
+			devices_set_leaving(d, i);
 		if (kind == kind_at(d, i) || s->err)
 			continue;
 		snprintf(text, sizeof(text), "slot %u had %s, and has %s here", i,

@@ -37,8 +37,7 @@ struct devices_host {
 	void (*panicked)(void *arg, enum devices_panic how);
 	/* A disk has had a request held: as in struct disk_host. */
 	void (*disk_stopped)(void *arg, const char *why);
-	/* Those of these hot-plug slots, a bit each, that it was asked to: devices_unplug is due.
-	 */
+	/* These hot-plug slots, a bit each: devices_eject is due. */
 	void (*ejected)(void *arg, unsigned slots);
 	void *arg;
 };
@@ -73,7 +72,9 @@ struct devices {
 	unsigned disks;
 	struct nic nic[MACHINE_NICS_MAX];
 	unsigned nics;
-	atomic_uint ejected; /* a bit each for the slots from PCI_HOT_FIRST on */
+	/* A bit each for the slots from PCI_HOT_FIRST on: those that the guest was asked to let go
+	 * of, and of them those that it has ejected. */
+	atomic_uint leaving, ejected;
 };
 
 /*
@@ -109,6 +110,14 @@ struct disk *devices_find_disk(struct devices *d, const char *id);
  */
 int devices_attach_disk(struct devices *d, struct disk_config *cfg, const struct disk_files *files);
 int devices_detach_disk(struct devices *d, const char *id, int told);
+
+/* That the guest has been asked to let go of what is in this place; no-op where nothing goes. */
+void devices_set_leaving(struct devices *d, unsigned place);
+bool devices_is_leaving(const struct devices *d, unsigned place);
+
+/* On a vCPU's thread: the guest has ejected these hot-plug slots. False where it was not asked to,
+ * and nothing is to be done; else devices_unplug is due. */
+bool devices_eject(struct devices *d, unsigned slots);
 
 /*
  * With the vCPUs parked: disks that are leaving are taken from the bus where the guest has ejected

@@ -103,6 +103,27 @@ int devices_add_disks(struct devices *d, const struct machine_config *cfg)
 
 /* ---- While the machine runs ---- */
 
+static bool is_hot(unsigned place)
+{
+	return place >= PCI_HOT_FIRST && place <= HOT_LAST;
+}
+
+/* 0: nothing comes to this place or goes. */
+static unsigned hot_bit(unsigned place)
+{
+	return is_hot(place) ? 1u << (place - PCI_HOT_FIRST) : 0;
+}
+
+void devices_set_leaving(struct devices *d, unsigned place)
+{
+	atomic_fetch_or(&d->leaving, hot_bit(place));
+}
+
+bool devices_is_leaving(const struct devices *d, unsigned place)
+{
+	return atomic_load(&d->leaving) & hot_bit(place);
+}
+
 struct disk *devices_find_disk(struct devices *d, const char *id)
 {
 	for (unsigned i = 0; i < d->disks; i++)
@@ -180,12 +201,12 @@ int devices_detach_disk(struct devices *d, const char *id, int told)
 
 	if (rc)
 		return rc;
-	if (disk->place < PCI_HOT_FIRST || disk->place > HOT_LAST)
+	if (!is_hot(disk->place))
 		return fail(ENOTSUP,
 			"disk %s: it is in slot %u, and only slots %u to %u can be emptied while "
 			"the machine runs",
 			id, disk->place, PCI_HOT_FIRST, HOT_LAST);
-	disk->leaving = true;
+	devices_set_leaving(d, disk->place);
 	if (disk->told >= 0)
 		close(disk->told);
 	disk->told = told;
@@ -193,22 +214,31 @@ int devices_detach_disk(struct devices *d, const char *id, int told)
 	return 0;
 }
 
+bool devices_eject(struct devices *d, unsigned slots)
+{
+	unsigned asked = slots & atomic_load(&d->leaving);
+
+	if (slots & ~asked)
+		log_debug("the guest ejects hot-plug slots %#x, which it was not asked for",
+			slots & ~asked);
+	atomic_fetch_or(&d->ejected, asked);
+	return asked;
+}
+
 void devices_unplug(struct devices *d, bool all)
 {
-	unsigned ejected = atomic_exchange(&d->ejected, 0);
+	unsigned ejected = atomic_exchange(&d->ejected, 0), leaving = atomic_load(&d->leaving);
 
+	if (all)
+		ejected = leaving;
 	for (unsigned i = 0; i < d->disks; i++) {
 		struct disk *disk = &d->disk[i];
-		bool hot = disk->place >= PCI_HOT_FIRST && disk->place <= HOT_LAST;
-		bool eject = hot && ejected >> (disk->place - PCI_HOT_FIRST) & 1;
 
-		if (eject && !disk->leaving)
-			log_debug("disk %s: the guest ejects what it was not asked for",
-				disk_name(disk->cfg));
-		disk->gone = disk->leaving && (eject || all);
+		disk->gone = hot_bit(disk->place) & ejected & leaving;
 		if (disk->gone)
 			slot_unplug(&d->slot[disk->place]);
 	}
+	atomic_fetch_and(&d->leaving, ~ejected);
 }
 
 /* Who does not listen any more misses it. */

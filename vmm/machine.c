@@ -110,8 +110,8 @@ static void guest_ejected(void *arg, unsigned slots)
 {
 	struct machine *m = arg;
 
-	atomic_fetch_or(&m->devices.ejected, slots);
-	ask(m, ASKED_EJECT);
+	if (devices_eject(&m->devices, slots))
+		ask(m, ASKED_EJECT);
 }
 
 static void vcpu_ended(void *arg, struct vcpu *v, enum vcpu_end why)

@@ -118,7 +118,7 @@ static void describe(const struct devices *devices, const struct disk *d, struct
 		.on_error = on_error_names[d->cfg->on_error],
 		.engine = engine_name(devices->engine),
 		.read_only = d->cfg->read_only,
-		.detaching = d->leaving,
+		.detaching = devices_is_leaving(devices, d->place),
 		.errors = on_error_count(d->judge),
 		.limits = d->limits,
 	};

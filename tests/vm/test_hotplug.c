@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "tests/vm/life.h"
+#include "vmm/devices.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -162,6 +163,29 @@ static void rudely(void **state)
 {
 	log_set_level(LOG_LEVEL_ERROR);
 	come_and_go("rude");
+}
+
+/* What it was not asked for is nothing that the machine is stopped for: the vCPUs are parked only
+ * where there is something to be taken away. */
+static void asked_or_not(void **state)
+{
+	static struct devices d;
+
+	log_set_level(LOG_LEVEL_ERROR);
+	assert_false(devices_eject(&d, 0xff));
+	assert_int_equal(d.ejected, 0);
+	devices_set_leaving(&d, PCI_HOT_FIRST + 2);
+	devices_set_leaving(&d, PCI_HOT_FIRST - 1);
+	devices_set_leaving(&d, PCI_HOT_FIRST + PCI_HOT_SLOTS);
+	devices_set_leaving(&d, PCI_SLOTS + PCI_HOT_FIRST);
+	for (unsigned i = 0; i < PCI_PLACES; i++)
+		assert_int_equal(devices_is_leaving(&d, i), i == PCI_HOT_FIRST + 2);
+	assert_false(devices_eject(&d, 0xff & ~(1u << 2)));
+	assert_true(devices_eject(&d, 0xff));
+	assert_int_equal(d.ejected, 1u << 2);
+	devices_unplug(&d, false);
+	assert_false(devices_eject(&d, 0xff));
+	assert_int_equal(d.ejected, 0);
 }
 
 static void all_at_once(void **state)
@@ -323,6 +347,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(refusals),
 		cmocka_unit_test(a_hundred_times),
 		cmocka_unit_test(rudely),
+		cmocka_unit_test(asked_or_not),
 		cmocka_unit_test(all_at_once),
 		cmocka_unit_test(while_paused),
 		cmocka_unit_test(deaf),
