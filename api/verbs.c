@@ -256,7 +256,8 @@ static int run_detach(struct api_request *r)
 
 static const struct api_verb verbs[] = {
 	{"status", ALWAYS, 0, run_status, "say what state the VM is in"},
-	{"stats", ALWAYS, 0, run_stats, "say how long each phase took, and exits by cause"},
+	{"stats", ALWAYS, 0, run_stats,
+		"say the command line, how long each phase took, and exits by cause"},
 	{"pause", IN(RUNNING), 0, run_pause, "stop the VM's processors"},
 	{"resume", IN(PAUSED), 0, run_resume, "let them go on"},
 	{"reset", IN(RUNNING) | IN(PAUSED), 0, run_reset, "press the reset button"},

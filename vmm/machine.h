@@ -192,8 +192,8 @@ int machine_load(struct machine *m, struct stream_in *s);
 
 struct mem *machine_mem(struct machine *m);
 
-/* Nanoseconds since machine_create of each phase, exits by cause: as JSON text, malloc'd, caller
- * frees. */
+/* The command line, nanoseconds since machine_create of each phase, exits by cause: as JSON text,
+ * malloc'd, caller frees. */
 char *machine_stats(struct machine *m);
 
 #endif

@@ -2,6 +2,7 @@
 // A machine's state as a stream, and what it tells of itself.
 #include "vmm/machine_private.h"
 
+#include "base/field.h"
 #include "base/log.h"
 #include "hw/serial.h"
 #include "hw/vcpu.h"
@@ -134,7 +135,9 @@ char *machine_stats(struct machine *m)
 
 	if (!f)
 		return NULL;
-	fputs("{", f);
+	fputs("{\"cmdline\":", f);
+	json_put_string(f, m->cfg.cmdline ? m->cfg.cmdline : "");
+	fputs(",", f);
 	print_phases(m, f);
 	print_exits(m, f);
 	print_bus(&m->devices.pio, "ports", f);

@@ -9,7 +9,7 @@ state_is() {
 }
 
 test_verbs() {
-	start b button --append stubborn --cpus 2
+	start b button --append 'stubborn said="a b"' --cpus 2
 	state_is b running
 	kvick ps
 	grep -qE '^b +running +2 +16M' out || fail 'ps does not show it'
@@ -26,6 +26,7 @@ test_verbs() {
 	await pressed
 	kvick stats b
 	grep -q '"exits"' out || fail 'no exits in the statistics'
+	grep -qF 'swiotlb=noforce stubborn said=\"a b\""' out || fail 'not the command line'
 	kvick reset b
 	status_is 0
 	await READY
