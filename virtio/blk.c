@@ -133,6 +133,17 @@ static void leave_cache(struct vblk *v)
 		say_cache_lost(v, rc);
 }
 
+/* 5.2.5.2: there is no cache for who can switch it and not flush it. */
+static void vblk_negotiated(struct virtio_device *dev)
+{
+	bool no_flush = virtio_has_feature(dev, VIRTIO_BLK_F_CONFIG_WCE) &&
+			!virtio_has_feature(dev, VIRTIO_BLK_F_FLUSH);
+	uint8_t mode = vblk_of(dev)->writeback && !no_flush;
+
+	if (mode != dev->config[offsetof(struct virtio_blk_config, wce)])
+		virtio_config_set(dev, offsetof(struct virtio_blk_config, wce), &mode, 1);
+}
+
 /* 5.2.5.1: only the cache mode may be written, and only where that was negotiated. */
 static void vblk_config_write(
 	struct virtio_device *dev, unsigned off, const void *data, unsigned len)
@@ -146,7 +157,7 @@ static void vblk_config_write(
 			len, off);
 		return;
 	}
-	mode = *wce != 0;
+	mode = *wce && virtio_has_feature(dev, VIRTIO_BLK_F_FLUSH);
 	if (!mode && dev->config[off])
 		leave_cache(vblk_of(dev));
 	virtio_config_set(dev, off, &mode, 1);
@@ -219,6 +230,7 @@ static int vblk_load(struct virtio_device *dev, struct stream_in *s)
 }
 
 static const struct virtio_ops vblk_ops = {
+	.negotiated = vblk_negotiated,
 	.start = vblk_start,
 	.stop = vblk_stop,
 	.reset = vblk_reset,
@@ -284,6 +296,7 @@ int virtio_blk_create(struct virtio_device **out, const struct virtio_blk_config
 		return fail(ENOMEM, "%s: no memory", args->name);
 	}
 	v->blk = args->blk;
+	v->writeback = args->writeback;
 	v->fresh = POOL;
 	v->notify = DEFERRED_INIT(virtio_blk_notify, v);
 	for (unsigned i = 0; i < args->queues; i++)

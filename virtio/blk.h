@@ -17,7 +17,7 @@ struct virtio_blk_config_args {
 	const char *
 		serial; /* what get-id gives, 20 bytes at most; borrowed for the call; NULL: none */
 	unsigned queues; /* 1 to VIRTIO_BLK_QUEUES_MAX */
-	bool writeback;  /* how the cache is at first: false, each write is durable */
+	bool writeback;  /* how the cache is after a reset: false, each write is durable */
 };
 
 /* 0 or -errno. */

@@ -38,6 +38,7 @@ struct vblk {
 	struct blk_request flush; /* of our own, when the driver has switched its cache off */
 	uint32_t to_notify;
 	struct deferred notify;
+	bool writeback; /* how the cache is for a driver that begins */
 	struct queue queue[VIRTIO_BLK_QUEUES_MAX];
 	uint16_t queue_max[VIRTIO_BLK_QUEUES_MAX];
 };

@@ -25,6 +25,9 @@ struct virtio_device;
 
 /* All mandatory unless marked optional. */
 struct virtio_ops {
+	/* Optional: the driver has chosen dev->features, and reads the config space by them. */
+	void (*negotiated)(struct virtio_device *dev);
+
 	/*
 	 * Optional: the driver is ready, or a pause has ended: dev->features are those negotiated,
 	 * the queues that the driver has set up are live. Each of these is then kicked once.

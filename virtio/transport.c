@@ -109,6 +109,13 @@ static bool status_in_order(uint32_t status)
 	       stages == (ACKNOWLEDGE | DRIVER | FEATURES_OK | DRIVER_OK);
 }
 
+static void negotiated(void *arg)
+{
+	struct virtio_device *dev = arg;
+
+	dev->ops->negotiated(dev);
+}
+
 static void advance(struct transport *t, uint32_t value)
 {
 	uint32_t added = value & ~t->status;
@@ -120,6 +127,8 @@ static void advance(struct transport *t, uint32_t value)
 		added = value & ~t->status;
 	}
 	t->status = (uint8_t)value;
+	if ((added & FEATURES_OK) && t->cfg.dev->ops->negotiated)
+		loop_call(t->cfg.io, negotiated, t->cfg.dev);
 	if ((added & DRIVER_OK) && !t->paused)
 		loop_call(t->cfg.io, transport_bring_up, t);
 }

@@ -50,6 +50,15 @@ static void start(uint64_t features)
 	disk_start(&disk, features, 1, 64, 16);
 }
 
+/* 5.2.5.2: who may switch the cache and cannot flush it has none. */
+static void has_cache_or_not(uint64_t features)
+{
+	bool none =
+		features & BIT(VIRTIO_BLK_F_CONFIG_WCE) && !(features & BIT(VIRTIO_BLK_F_FLUSH));
+
+	CHECK_EQUAL(mmio_read8(virtio_config(&disk.v) + WCE), !none);
+}
+
 static void works(void)
 {
 	static uint8_t n;
@@ -121,8 +130,10 @@ static void features(void)
 		if (!(all & BIT(bit)))
 			continue;
 		start(BIT(bit));
+		has_cache_or_not(BIT(bit));
 		works();
 		start(all & ~BIT(bit));
+		has_cache_or_not(all & ~BIT(bit));
 		works();
 		status = disk_range(&disk, VIRTIO_BLK_T_DISCARD, 64, 8, 0);
 		CHECK(status == VIRTIO_BLK_S_OK ||

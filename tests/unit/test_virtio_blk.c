@@ -427,6 +427,33 @@ static void test_durable(void **state)
 	assert_int_equal(config64(CONFIG(capacity)), SIZE / 512);
 }
 
+static unsigned cache_mode(uint64_t features)
+{
+	set_status(&rig, 0);
+	go_live(&rig, features, 16);
+	return reg_read(&rig, CONFIG(wce)) & 0xff;
+}
+
+/* 5.2.5.2: who cannot flush has no cache, even if it asks for one; the next driver has. */
+static void test_cache_mode(void **state)
+{
+	const uint64_t flush = 1ull << VIRTIO_BLK_F_FLUSH;
+	uint8_t on = 1, off = 0;
+
+	assert_int_equal(cache_mode(ALL_FEATURES), 1);
+	assert_int_equal(cache_mode(ALL_FEATURES & ~flush), 0);
+	assert_true(bus_write(&rig.bus, MMIO_BASE + CONFIG(wce), &on, 1));
+	assert_int_equal(reg_read(&rig, CONFIG(wce)) & 0xff, 0);
+	assert_int_equal(simple(VIRTIO_BLK_T_OUT, 0, 512, false), VIRTIO_BLK_S_OK);
+	assert_int_equal(disk.fua, 1);
+	assert_int_equal(cache_mode(ALL_FEATURES), 1);
+	assert_true(bus_write(&rig.bus, MMIO_BASE + CONFIG(wce), &off, 1));
+	assert_int_equal(reg_read(&rig, CONFIG(wce)) & 0xff, 0);
+	assert_int_equal(cache_mode(flush), 1);
+	assert_int_equal(simple(VIRTIO_BLK_T_OUT, 0, 512, false), VIRTIO_BLK_S_OK);
+	assert_int_equal(disk.fua, 1);
+}
+
 static void test_errors(void **state)
 {
 	go_live(&rig, ALL_FEATURES, 16);
@@ -710,6 +737,7 @@ int main(void)
 		TEST(test_broken),
 		cmocka_unit_test_setup_teardown(test_read_only, setup_read_only, teardown),
 		TEST(test_durable),
+		TEST(test_cache_mode),
 		TEST(test_errors),
 		cmocka_unit_test_setup_teardown(test_full, setup_four_queues, teardown),
 		TEST(test_resize),
