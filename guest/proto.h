@@ -160,12 +160,31 @@ enum proto_field {
 	PROTO_FIELD_HOSTNAME = 4,
 	PROTO_FIELD_FLAGS = 5, /* u32 of PROTO_EXEC_... */
 	PROTO_FIELD_ENTROPY = 6,
+	PROTO_FIELD_NET = 7,           /* a struct proto_net; one a network interface */
 	PROTO_FIELD_OPTIONAL = 0x8000, /* in the tag: may be passed over */
 };
 
 enum proto_exec_flag {
 	PROTO_EXEC_STDIN = 1, /* stdin is stream 0; without it, /dev/null */
 };
+
+/*
+ * What one network interface of the guest is to have. Addresses are in network order, as IPv6 where
+ * they may be of either family, IPv4 as ::ffff:a.b.c.d then; one that is all zeroes is none.
+ */
+#define PROTO_NETS 32u /* interfaces in a request, at most */
+#define PROTO_RESOLVERS 3u
+struct proto_net {
+	uint8_t mac[6];           /* by which the interface is found */
+	uint16_t mtu;             /* 0: as it is */
+	uint8_t prefix4, prefix6; /* bits; 0: no address of this family */
+	uint8_t address4[4], gateway4[4];
+	uint8_t address6[16], gateway6[16];
+	uint8_t resolvers[PROTO_RESOLVERS][16];
+};
+/* As PROTO_FIELD_NET's value; a layout of another version is passed over. */
+#define PROTO_NET_VERSION 1u
+#define PROTO_NET_SIZE (52u + PROTO_RESOLVERS * 16u)
 
 struct proto_request {
 	char **argv;          /* NULL-terminated */
@@ -175,6 +194,8 @@ struct proto_request {
 	uint32_t flags;
 	const uint8_t *entropy;
 	size_t entropy_length;
+	unsigned int n_nets;
+	struct proto_net nets[PROTO_NETS];
 };
 
 /* The bytes proto_request_put writes. */

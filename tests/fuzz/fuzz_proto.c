@@ -45,6 +45,9 @@ static void fuzz_request(const uint8_t *bytes, size_t length)
 		must(q.argv[0] && count(q.argv) + count(q.envp) + 2 == n);
 		must(!q.cwd || strlen(q.cwd) < length);
 		must(!q.hostname || strlen(q.hostname) < length);
+		must(q.n_nets <= PROTO_NETS && q.n_nets * PROTO_NET_SIZE <= length);
+		for (unsigned int i = 0; i < q.n_nets; i++)
+			must(q.nets[i].prefix4 <= 32 && q.nets[i].prefix6 <= 128);
 		free(pointers);
 	}
 	free(copy);

@@ -212,6 +212,16 @@ static void cut_messages_are_refused(void **state)
 		-EPROTO);
 }
 
+static const struct proto_net example_net = {.mac = {2, 1, 2, 3, 4, 5},
+	.mtu = 65520,
+	.prefix4 = 24,
+	.prefix6 = 64,
+	.address4 = {10, 0, 2, 15},
+	.gateway4 = {10, 0, 2, 2},
+	.address6 = {0xfe, 0xc0, [15] = 0x15},
+	.gateway6 = {0xfe, 0xc0, [15] = 2},
+	.resolvers = {{[10] = 0xff, 0xff, 10, 0, 2, 3}, {0xfe, 0xc0, [15] = 3}, {0}}};
+
 static void request_round_trips(void **state)
 {
 	char sh[] = "sh", c[] = "-c", empty[] = "", a1[] = "A=1", b[] = "B=";
@@ -222,7 +232,9 @@ static void request_round_trips(void **state)
 				     .hostname = "box",
 				     .flags = PROTO_EXEC_STDIN,
 				     .entropy = (const uint8_t *)"12345",
-				     .entropy_length = 5},
+				     .entropy_length = 5,
+				     .n_nets = 2,
+				     .nets = {example_net, {.mac = {2}}}},
 			     q2;
 	size_t length = proto_request_size(&q), n = 0;
 	uint8_t *p = malloc(length);
@@ -243,6 +255,8 @@ static void request_round_trips(void **state)
 	assert_int_equal(q2.flags, PROTO_EXEC_STDIN);
 	assert_int_equal(q2.entropy_length, 5);
 	assert_memory_equal(q2.entropy, "12345", 5);
+	assert_int_equal(q2.n_nets, 2);
+	assert_memory_equal(q2.nets, q.nets, sizeof(q.nets));
 	free(p);
 }
 
@@ -274,6 +288,73 @@ static void cut_requests_are_refused(void **state)
 	assert_int_equal(proto_request_check(p, length, &n), -ENOTSUP);
 	p[1] = 0x80; /* that may be passed over: but then nothing is to be run */
 	assert_int_equal(proto_request_check(p, length, &n), -EPROTO);
+}
+
+/* A request of one argument and `count` interfaces of `size` bytes, whose values are at *value. */
+static uint8_t *net_request(unsigned int count, uint32_t size, size_t *length, uint8_t **value)
+{
+	static const uint8_t arg[] = {PROTO_FIELD_ARG, 0, 0, 0, 2, 0, 0, 0, 'a', 0};
+	size_t field = 8 + size;
+	uint8_t *p = calloc(1, sizeof(arg) + count * field), *at = p + sizeof(arg);
+
+	assert_non_null(p);
+	memcpy(p, arg, sizeof(arg));
+	for (unsigned int i = 0; i < count; i++, at += field) {
+		at[0] = PROTO_FIELD_NET;
+		proto_put_u32(at + 4, size);
+		if (size)
+			at[8] = PROTO_NET_VERSION;
+	}
+	*length = sizeof(arg) + count * field;
+	*value = p + sizeof(arg) + 8;
+	return p;
+}
+
+static int check_nets(unsigned int count, uint32_t size, int at, int byte)
+{
+	size_t length, pointers;
+	uint8_t *value, *p = net_request(count, size, &length, &value);
+	int rc;
+
+	if (at >= 0)
+		value[at] = (uint8_t)byte;
+	rc = proto_request_check(p, length, &pointers);
+	free(p);
+	return rc;
+}
+
+static void interfaces_are_checked(void **state)
+{
+	for (uint32_t size = 0; size < PROTO_NET_SIZE; size++)
+		assert_int_equal(check_nets(1, size, -1, 0), -EPROTO);
+	assert_int_equal(check_nets(1, PROTO_NET_SIZE, -1, 0), 0);
+	assert_int_equal(check_nets(1, PROTO_NET_SIZE + 9, -1, 0), 0);
+	assert_int_equal(check_nets(PROTO_NETS, PROTO_NET_SIZE, -1, 0), 0);
+	assert_int_equal(check_nets(PROTO_NETS + 1, PROTO_NET_SIZE, -1, 0), -EPROTO);
+	assert_int_equal(check_nets(1, PROTO_NET_SIZE, 10, 32), 0);
+	assert_int_equal(check_nets(1, PROTO_NET_SIZE, 10, 33), -EPROTO);
+	assert_int_equal(check_nets(1, PROTO_NET_SIZE, 11, 128), 0);
+	assert_int_equal(check_nets(1, PROTO_NET_SIZE, 11, 129), -EPROTO);
+}
+
+/* A layout of a later version may be of any size, and counts for nothing. */
+static void later_interfaces_are_passed_over(void **state)
+{
+	size_t length, pointers;
+	uint8_t *value, *p = net_request(2, PROTO_NET_SIZE, &length, &value);
+	struct proto_request q;
+	char *vectors[3];
+
+	assert_int_equal(check_nets(1, 2, 0, PROTO_NET_VERSION + 1), 0);
+	value[0] = PROTO_NET_VERSION + 1;
+	value[11] = 200;
+	value[8 + PROTO_NET_SIZE + 2] = 99; /* the MTU of the other */
+	assert_int_equal(proto_request_check(p, length, &pointers), 0);
+	assert_int_equal(pointers, 3);
+	proto_request_get(p, length, vectors, &q);
+	assert_int_equal(q.n_nets, 1);
+	assert_int_equal(q.nets[0].mtu, 99);
+	free(p);
 }
 
 static void ring_keeps_order(void **state)
@@ -311,6 +392,8 @@ int main(void)
 		cmocka_unit_test(cut_messages_are_refused),
 		cmocka_unit_test(request_round_trips),
 		cmocka_unit_test(cut_requests_are_refused),
+		cmocka_unit_test(interfaces_are_checked),
+		cmocka_unit_test(later_interfaces_are_passed_over),
 		cmocka_unit_test(ring_keeps_order),
 	};
 
