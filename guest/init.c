@@ -3,6 +3,7 @@
 #include "guest/agent.h"
 #include "guest/boot.h"
 #include "guest/console.h"
+#include "guest/net.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -76,12 +77,13 @@ static int open_null(void)
 	return fd;
 }
 
-static void report_troubles(void)
+/* Those from the number `first` on. */
+static void report_troubles(unsigned int first)
 {
 	char text[128];
 	struct proto_error e = {.text = text};
 
-	for (unsigned int i = 0; i < boot.n_troubles && i < BOOT_TROUBLES; i++) {
+	for (unsigned int i = first; i < boot.n_troubles && i < BOOT_TROUBLES; i++) {
 		const struct trouble *t = &boot.troubles[i];
 
 		strcpy(stpcpy(stpcpy(text, t->what), " "), t->name);
@@ -114,11 +116,24 @@ static void add_entropy(const uint8_t *bytes, size_t length)
 	close(fd);
 }
 
+static void set_up_network(const struct proto_request *q)
+{
+	/* Without its driver no interface will ever come. */
+	bool driver = !access("/sys/bus/virtio/drivers/virtio_net", F_OK);
+
+	net_configure(&boot, q, driver ? NET_WAIT_MS : 0);
+	net_resolvers(&boot, q);
+}
+
 static void prepare(const struct proto_request *q)
 {
+	unsigned int told = boot.n_troubles;
+
 	add_entropy(q->entropy, q->entropy_length);
 	if (q->hostname && sethostname(q->hostname, strlen(q->hostname)))
 		console_say("cannot set the host name", q->hostname, errno);
+	set_up_network(q);
+	report_troubles(told);
 }
 
 static void serve(int socket, int null, const struct proto_hello *hello)
@@ -131,7 +146,7 @@ static void serve(int socket, int null, const struct proto_hello *hello)
 	if (!boot.root_in_memory)
 		agent.leave = leave_root;
 	agent_hello(&agent, hello);
-	report_troubles();
+	report_troubles(0);
 	rc = agent_request(&agent, &q);
 	if (!rc) {
 		prepare(&q);
