@@ -19,18 +19,24 @@ struct initrd {
 	char *list; /* names of the modules' files, a line each */
 };
 
-#define DEVICES                                                                                    \
-	{"vmw_vsock_virtio_transport", false}, {"virtio_rng", true},                               \
-	{                                                                                          \
-		"virtio_blk", false                                                                \
-	}
+#define WANTED_MAX 6u
 
-/* What the devices of run need in the guest: with virtio-mmio, and with PCI. What disks need is
- * last. */
-static const struct module_want wanted[][4] = {
-	{{"virtio_mmio", false}, DEVICES},
-	{{"virtio_pci", false}, DEVICES},
-};
+/* What the devices of run need in the guest. Returns how many. */
+static size_t list_wanted(const struct initrd_root *r, struct module_want want[WANTED_MAX])
+{
+	size_t n = 0;
+
+	want[n++] = (struct module_want){r->pci ? "virtio_pci" : "virtio_mmio", false};
+	want[n++] = (struct module_want){"vmw_vsock_virtio_transport", false};
+	want[n++] = (struct module_want){"virtio_rng", true};
+	if (r->disks)
+		want[n++] = (struct module_want){"virtio_blk", false};
+	if (r->nics) {
+		want[n++] = (struct module_want){"virtio_net", !r->nics_wanted};
+		want[n++] = (struct module_want){"af_packet", true}; /* for tcpdump, and DHCP */
+	}
+	return n;
+}
 
 int initrd_from_file(struct initrd **out, int fd, const char *name)
 {
@@ -52,13 +58,14 @@ int initrd_from_file(struct initrd **out, int fd, const char *name)
 
 static int resolve(struct initrd *i, const struct initrd_root *r)
 {
+	struct module_want want[WANTED_MAX];
 	char version[128];
 	struct modules_config c = {
 		.dir = r->modules,
 		.kernel_path = r->kernel_path,
 		.version = version,
-		.want = wanted[r->pci],
-		.nwant = ARRAY_SIZE(wanted[r->pci]) - (r->disks ? 0 : 1),
+		.want = want,
+		.nwant = list_wanted(r, want),
 		.unpacker = r->unpacker,
 	};
 	int rc = loader_version(r->kernel_fd, r->kernel_path, version, sizeof(version));

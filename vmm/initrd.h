@@ -22,6 +22,8 @@ struct initrd_root {
 	const char *kernel_path; /* modules are searched beside it, and it is named in messages */
 	const char *modules;     /* the directory of modules the user named; NULL: search */
 	bool disks;              /* there are some */
+	bool nics;               /* there are some, or may be */
+	bool nics_wanted;        /* they were asked for: a kernel without their driver is refused */
 	bool pci;                /* virtio devices are on a PCI bus */
 	const struct unpacker *unpacker; /* of packed modules; NULL: they are refused */
 };
