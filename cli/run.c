@@ -8,11 +8,13 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "cli/cli.h"
+#include "cli/guest_net.h"
 #include "cli/kernel.h"
 #include "cli/session.h"
 #include "cli/vm.h"
 #include "vmm/initrd.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -125,6 +127,15 @@ static void session_ended(void *arg, const struct session_result *result)
 	decide(r, halted(r, result) ? STATUS_TIMEOUT : result->status);
 }
 
+/* What each NIC was set up to be is known here: the guest need not ask for it by DHCP. */
+static void request_nets(const struct run *r, struct proto_request *q)
+{
+	static_assert(MACHINE_NICS_MAX <= PROTO_NETS, "a request has room for every NIC");
+	q->n_nets = r->vm.cfg.nic_count;
+	for (unsigned i = 0; i < q->n_nets; i++)
+		guest_net_put(&q->nets[i], &r->vm.guest[i]);
+}
+
 /* Everything that a session needs of this process is opened before the jail shuts. */
 static int prepare_session(struct run *r)
 {
@@ -152,6 +163,7 @@ static int prepare_session(struct run *r)
 		.arg = r,
 	};
 
+	request_nets(r, &request);
 	if (getrandom(entropy, sizeof(entropy), 0) != sizeof(entropy))
 		return failno(errno, "getrandom");
 	return session_create(&r->session, &o);
@@ -191,8 +203,10 @@ static int pack_root(struct run *r)
 		.pci = r->vm.mc.transport == TRANSPORT_PCI,
 		.kernel_path = r->vm.kernel_path,
 		.modules = r->vm.cfg.modules,
-		/* With PCI disks may come later. */
+		/* With PCI some may come later. */
 		.disks = r->vm.cfg.disk_count > 0 || r->vm.mc.transport == TRANSPORT_PCI,
+		.nics = r->vm.cfg.nic_count > 0 || r->vm.mc.transport == TRANSPORT_PCI,
+		.nics_wanted = r->vm.cfg.net.count > 0 && r->vm.cfg.nic_count > 0,
 		.unpacker = &r->vm.unpack.unpacker};
 
 	if (!r->vm.cfg.root_disk)

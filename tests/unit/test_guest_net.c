@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 // What init does about the network, in a network namespace of its own with taps for NICs, and with
-// roots made for it.
+// roots made for it; and what it is told to do.
 #include "test.h"
 
+#include "cli/guest_net.h"
 #include "guest/net.h"
+#include "vmm/net_config.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -332,6 +334,39 @@ static void troubles_are_told(void **state)
 	close(a);
 }
 
+/* ---- what init is told ---- */
+
+static void other_end_is_put_into_words(void **state)
+{
+	struct net_guest g = {.mac = {2, 0, 0, 0, 0, 1}, .mtu = 9000, .prefix = 24, .prefix6 = 64};
+	struct proto_net n;
+
+	inet_pton(AF_INET, "10.0.2.15", &g.address);
+	inet_pton(AF_INET, "10.0.2.2", &g.gateway);
+	inet_pton(AF_INET, "10.0.2.3", &g.resolver[1]); /* gaps are no end */
+	inet_pton(AF_INET6, "fec0::15", &g.address6);
+	inet_pton(AF_INET6, "fec0::2", &g.gateway6);
+	inet_pton(AF_INET6, "fec0::3", &g.resolver6[2]);
+	guest_net_put(&n, &g);
+	assert_memory_equal(&n, &first, sizeof(n));
+}
+
+static void resolvers_that_fit_are_told(void **state)
+{
+	static const uint8_t want[PROTO_RESOLVERS][16] = {{[10] = 0xff, 0xff, 1, 1, 1, 1},
+		{[10] = 0xff, 0xff, 2, 2, 2, 2}, {0xfe, 0xc0, [15] = 3}};
+	struct net_guest g = {.mtu = 0};
+	struct proto_net n;
+
+	inet_pton(AF_INET, "1.1.1.1", &g.resolver[0]);
+	inet_pton(AF_INET, "2.2.2.2", &g.resolver[1]);
+	inet_pton(AF_INET6, "fec0::3", &g.resolver6[0]);
+	inet_pton(AF_INET6, "fec0::4", &g.resolver6[1]);
+	guest_net_put(&n, &g);
+	assert_memory_equal(n.resolvers, want, sizeof(want));
+	assert_int_equal(n.prefix4 + n.prefix6 + n.mtu, 0);
+}
+
 /* ---- resolvers: in a child, in a root that is a tmpfs ---- */
 
 #define BOTH "nameserver 10.0.2.3\nnameserver fec0::3\nnameserver 1.2.3.4\n"
@@ -470,6 +505,8 @@ int main(void)
 		cmocka_unit_test(late_interface_is_waited_for),
 		cmocka_unit_test(kernel_without_ipv6_will_do),
 		cmocka_unit_test(troubles_are_told),
+		cmocka_unit_test(other_end_is_put_into_words),
+		cmocka_unit_test(resolvers_that_fit_are_told),
 		cmocka_unit_test(root_in_memory_gets_a_file),
 		cmocka_unit_test(without_resolvers_nothing_changes),
 		cmocka_unit_test(file_on_disk_is_covered),
