@@ -19,10 +19,7 @@
 		ARRAY_SIZE(array), array                                                           \
 	}
 
-static const struct {
-	unsigned short len;
-	const struct sock_filter *filter;
-} programs[JAIL_ROLES] = {
+static const struct jail_filter programs[JAIL_ROLES] = {
 	[JAIL_VCPU] = PROGRAM(vcpu),
 	[JAIL_IO] = PROGRAM(io),
 	[JAIL_CONTROL] = PROGRAM(control),
@@ -51,20 +48,25 @@ static int install(const struct sock_fprog *prog)
 	return 0;
 }
 
-int jail_enter(enum jail_role role, enum jail_mode mode)
+int jail_enter_filter(const struct jail_filter *f, enum jail_mode mode)
 {
-	struct sock_fprog prog = {.len = programs[role].len};
+	struct sock_fprog prog = {.len = f->len};
 	int rc;
 
 	if (mode == JAIL_OFF)
 		return 0;
 	if (mode != JAIL_LOG) {
 		/* The kernel's own interface lacks the const. */
-		memcpy(&prog.filter, &programs[role].filter, sizeof(prog.filter));
+		memcpy(&prog.filter, &f->code, sizeof(prog.filter));
 		return install(&prog);
 	}
-	prog.filter = make_lenient(programs[role].filter, prog.len);
+	prog.filter = make_lenient(f->code, prog.len);
 	rc = prog.filter ? install(&prog) : fail(ENOMEM, "jail: out of memory");
 	free(prog.filter);
 	return rc;
+}
+
+int jail_enter(enum jail_role role, enum jail_mode mode)
+{
+	return jail_enter_filter(&programs[role], mode);
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Build-time tool: base/jail_rules.h -> BPF programs as C arrays on standard output.
+// Build-time tool: base/jail_rules.h -> BPF programs as C arrays on standard output. With
+// JAIL_RULES, the table of a program beside the monitor, in which there is one role.
 //
 // libseccomp makes the programs here, so that a VM's process neither loads it nor spends time on
 // it.
@@ -29,7 +30,11 @@ struct rule {
 	{roles, SCMP_SYS(call), arg, mask, value, #call},
 
 static const struct rule rules[] = {
+#ifdef JAIL_RULES
+#include JAIL_RULES
+#else
 #include "base/jail_rules.h"
+#endif
 };
 
 static void check(int rc, const char *what)
@@ -62,7 +67,7 @@ static void print_program(FILE *bpf, const char *name)
 	printf("};\n");
 }
 
-static void generate(enum jail_role role, const char *name)
+static void generate(unsigned role, const char *name)
 {
 	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
 	FILE *tmp = tmpfile();
@@ -86,10 +91,14 @@ static void generate(enum jail_role role, const char *name)
 
 int main(void)
 {
-	printf("/* Made by jail_gen from base/jail_rules.h. */\n");
+	printf("/* Made by jail_gen. */\n");
+#ifdef JAIL_RULES
+	generate(0, "helper");
+#else
 	generate(JAIL_VCPU, "vcpu");
 	generate(JAIL_IO, "io");
 	generate(JAIL_CONTROL, "control");
 	generate(JAIL_UNPACK, "unpack");
+#endif
 	return ferror(stdout) || fflush(stdout) ? 1 : 0;
 }
