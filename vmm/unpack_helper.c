@@ -5,36 +5,23 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "loader/unpack/unpack.h"
+#include "vmm/helper.h"
 
 #include <errno.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 
 #define PROGRAM "kvick-unpack"
 
-/* It inherits the blocked signals of this thread: what a terminal sends is for the monitor to
- * answer. */
 static int spawn(struct unpack_helper *h, int program, int socket)
 {
-	static char *env[] = {NULL};
-	posix_spawn_file_actions_t actions;
-	char path[32], mode[16], name[] = PROGRAM;
+	const struct helper_fd fd = {socket, STDIN_FILENO};
+	char mode[16], name[] = PROGRAM;
 	char *argv[] = {name, mode, NULL};
-	int rc = posix_spawn_file_actions_init(&actions);
 
-	if (rc)
-		return rc;
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", program);
 	snprintf(mode, sizeof(mode), "%d", h->jail);
-	rc = posix_spawn_file_actions_adddup2(&actions, socket, STDIN_FILENO);
-	rc = rc ? rc : posix_spawn(&h->pid, path, &actions, NULL, argv, env);
-	posix_spawn_file_actions_destroy(&actions);
-	if (rc)
-		h->pid = 0;
-	return rc;
+	return helper_spawn(&h->pid, program, argv, &fd, 1);
 }
 
 static int start(struct unpack_helper *h)
@@ -155,8 +142,6 @@ void unpack_helper_finish(struct unpack_helper *h)
 		return;
 	close(steal_fd(&h->socket));
 	close(steal_fd(&h->memory));
-	while (waitpid(h->pid, NULL, 0) < 0 && errno == EINTR)
-		continue;
-	h->pid = 0;
+	helper_wait(&h->pid);
 	h->sealed = true;
 }
