@@ -156,13 +156,17 @@ static int open_disks(struct vm *vm)
 /* Each has its address from the VM's name, which may have been made up just now. */
 static int open_nics(struct vm *vm)
 {
+	const struct net_host host = {.open_program = helper_open,
+		.jail = (enum jail_mode)vm->cfg.seccomp,
+		.configured = vm->cfg.fields.command == CONFIG_RUN};
 	struct machine_config *mc = &vm->mc;
 	int rc = 0;
 
 	mc->nics = vm->cfg.nics;
 	for (unsigned i = 0; i < vm->cfg.nic_count && !rc; i++) {
 		net_set_mac(&vm->cfg.nics[i], vm->dir.name, i);
-		rc = nic_open(&vm->cfg.nics[i], &mc->nic_ends[i], &vm->guest[i]);
+		rc = nic_open(
+			&vm->user[i], &vm->cfg.nics[i], &host, &mc->nic_ends[i], &vm->guest[i]);
 		mc->nic_count += !rc;
 	}
 	return rc;
@@ -241,10 +245,22 @@ static void settled(void *arg)
 	shed_startup_memory();
 }
 
+/* As late as can be: they have started while the machine was made. */
+static int await_nics(struct vm *vm)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; i < MACHINE_NICS_MAX && !rc; i++)
+		rc = net_user_await(&vm->user[i], vm->loop);
+	return rc;
+}
+
 int vm_run(struct vm *vm)
 {
-	int rc = machine_start(vm->machine);
+	int rc = await_nics(vm);
 
+	if (!rc)
+		rc = machine_start(vm->machine);
 	vm->settled = TIMER_INIT(settled, vm);
 	loop_arm(vm->loop, &vm->settled, SETTLED_NS);
 	if (!rc)
@@ -306,6 +322,8 @@ static void tear_down(struct vm *vm)
 	api_server_destroy(vm->server);
 	machine_destroy(vm->machine);
 	unpack_helper_finish(&vm->unpack);
+	for (unsigned i = 0; i < MACHINE_NICS_MAX; i++)
+		net_user_finish(&vm->user[i]);
 	cleanup_fd_(&mc->kvm_fd);
 	cleanup_fd_(&mc->kernel_fd);
 	cleanup_fd_(&mc->vsock_dir);

@@ -114,7 +114,15 @@ static const struct field table[] = {
 	{"disk", "KEYS", "a disk, path=FILE and what is told below; may be repeated", AT(disk),
 		.type = FIELD_LIST, .commands = BOTH, .letter = 'd'},
 	{"net", "KIND", "a NIC: its kind, and keys as told below; may be repeated", AT(net),
-		.type = FIELD_LIST, .commands = BOTH},
+		.type = FIELD_LIST, .commands = BOOT},
+	{"net", "KIND",
+		"a NIC: its kind, and keys as told below; may be repeated; without it user, and "
+		"with none there is no NIC",
+		AT(net), .type = FIELD_LIST, .commands = RUN},
+	{"publish", "PORTS",
+		"[ADDRESS:]HOSTPORT:GUESTPORT[/udp]: who connects to the host's port, of 127.0.0.1 "
+		"unless an address is given, reaches the guest's; may be repeated",
+		AT(publish), .type = FIELD_LIST, .commands = BOTH, .letter = 'p'},
 	{"disk-engine", "KIND",
 		"what does the I/O of all disks; auto is io_uring where the host allows it",
 		AT(disk_engine), .type = FIELD_ENUM, .names = engine_kind_names, .fallback = "auto",
@@ -497,6 +505,21 @@ static int check_places(const struct config *c)
 	return 0;
 }
 
+/* They are the first NIC's that can have them. */
+static int share_ports(struct config *c)
+{
+	struct net_config *n = c->nics;
+	int rc = 0;
+
+	while (n < c->nics + c->nic_count && n->kind != NET_USER)
+		n++;
+	if (c->publish.count && n == c->nics + c->nic_count)
+		return fail(EINVAL, "--publish %s: needs --net user", c->publish.items[0]);
+	for (unsigned i = 0; i < c->publish.count && !rc; i++)
+		rc = net_publish(n, c->publish.items[i]);
+	return rc;
+}
+
 /* "none" is no NIC, where there might be one without it. */
 static void drop_none(struct config *c)
 {
@@ -515,12 +538,14 @@ static int check_nics(struct config *c)
 		return fail(ENOMEM, "out of memory");
 	for (unsigned i = 0; i < c->net.count && !rc; i++)
 		rc = add_nic(c, c->net.items[i]);
+	if (!rc && !c->net.count && c->fields.command & RUN)
+		rc = add_nic(c, "user");
 	if (!rc) {
 		drop_none(c);
 		choose_transport(c);
 		rc = check_places(c);
 	}
-	return rc ? fail_context(rc, "--net") : 0;
+	return rc ? fail_context(rc, "--net") : share_ports(c);
 }
 
 static int check_disks(struct config *c)

@@ -40,6 +40,7 @@ struct config {
 	char *stats;
 	struct field_list disk;    /* the words of each --disk */
 	struct field_list net;     /* the words of each --net */
+	struct field_list publish; /* the words of each --publish */
 	struct field_list command; /* run: what the guest executes */
 	char *config_file;
 	bool help;

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "net/port.h"
+#include "net/slirp/slirp.h"
 #include "vmm/keys.h"
 
 #include <errno.h>
@@ -13,17 +14,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define USER (1u << NET_USER)
 #define TAP (1u << NET_TAP)
-#define ANY TAP
+#define ANY (USER | TAP)
 #define AT(member) .offset = offsetof(struct net_config, member)
 
 static const char *const kinds[] = {
 	[NET_NONE] = "none",
+	[NET_USER] = "user",
 	[NET_TAP] = "tap",
 	[NET_KINDS] = NULL,
 };
 
 static const char *const links[] = {[NET_LINK_UP] = "up", [NET_LINK_DOWN] = "down", NULL};
+
+static const char *const to_host[] = {[NET_HOST_DENY] = "deny", [NET_HOST_ALLOW] = "allow", NULL};
 
 static const struct field keys[] = {
 	{"id", "NAME", "what messages and commands call the NIC; without it net0, net1, ...",
@@ -34,7 +39,7 @@ static const struct field keys[] = {
 		.fallback = "0", .max = NET_MTU_MAX, .commands = ANY},
 	{"queues", "N", "pairs of virtqueues, as many as the guest's processors at most are of use",
 		AT(pairs), .type = FIELD_U32, .fallback = "1", .min = 1, .max = NET_PAIRS_MAX,
-		.commands = ANY},
+		.commands = TAP},
 	{"addr", "SLOT", "with --transport pci, which slot it is in: 1 to 31, or 0x1 to 0x1f",
 		AT(slot), .type = FIELD_U32, .min = 1, .max = 31, .commands = ANY},
 	{"link", "STATE", "whether a cable is plugged in at first; kvick link changes it", AT(link),
@@ -43,6 +48,18 @@ static const struct field keys[] = {
 		AT(name), .type = FIELD_STRING, .commands = TAP},
 	{"fd", "N", "an open tap, as descriptor N of this process; once for each pair of queues",
 		AT(fd), .type = FIELD_LIST, .commands = TAP},
+	{"publish", "PORTS",
+		"[ADDRESS:]HOSTPORT:GUESTPORT[/udp], as --publish has it; may be repeated",
+		AT(publish), .type = FIELD_LIST, .commands = USER},
+	{"allow", "WHERE",
+		"the guest reaches only what these name: a host, an address or ADDRESS/BITS, with "
+		":PORT behind it or not; may be repeated",
+		AT(allow), .type = FIELD_LIST, .commands = USER},
+	{"restrict", NULL, "the guest reaches nothing but who connects to a published port",
+		AT(restricted), .type = FIELD_FLAG, .commands = USER},
+	{"host", "WHAT", "whether 10.0.2.2 and fec0::2 are the host's loopback to the guest",
+		AT(host), .type = FIELD_ENUM, .names = to_host, .fallback = "deny",
+		.commands = USER},
 };
 
 static int take_kind(struct net_config *n, const char *word, size_t len)
@@ -107,12 +124,25 @@ static int check_tap(struct net_config *n)
 	return 0;
 }
 
+/* One pair of queues: there is one process that has the packets. IPv6 knows no smaller packets. */
+static int check_user(struct net_config *n)
+{
+	n->pairs = 1;
+	if (n->mtu && (n->mtu < 1280 || n->mtu > SLIRP_MTU))
+		return fail(EINVAL, "mtu %u: must be 1280 to %u in user mode", n->mtu, SLIRP_MTU);
+	if (n->restricted && (n->allow.count || n->host == NET_HOST_ALLOW))
+		return fail(EINVAL, "restrict: leaves nothing to do for host=allow and allow");
+	return 0;
+}
+
 static int check(struct net_config *n)
 {
 	if (n->id && !*n->id)
 		return fail(EINVAL, "id: must not be empty");
 	if (n->mtu && n->mtu < 68)
 		return fail(EINVAL, "mtu %u: must be 68 to %u", n->mtu, NET_MTU_MAX);
+	if (n->kind == NET_USER)
+		return check_user(n);
 	return n->kind == NET_TAP ? check_tap(n) : 0;
 }
 
@@ -140,6 +170,11 @@ int net_parse(struct net_config *out, const char *text)
 	out->fields.values = out;
 	rc = take_keys(out, text);
 	return rc ? fail_context(rc, "%s", text) : 0;
+}
+
+int net_publish(struct net_config *n, const char *ports)
+{
+	return field_set(&n->fields, field_find(&n->fields, "publish"), ports, "--");
 }
 
 void net_config_finish(struct net_config *n)

@@ -12,19 +12,23 @@
 #define NET_MTU_MAX 65521u /* with the Ethernet header, the largest frame of a tap */
 
 /* What is at the other end; a bit each in the table of keys. */
-enum net_kind { NET_NONE, NET_TAP, NET_KINDS };
+enum net_kind { NET_NONE, NET_USER, NET_TAP, NET_KINDS };
+enum net_to_host { NET_HOST_DENY, NET_HOST_ALLOW };
 
 struct net_config {
 	enum net_kind kind;
 	char *id; /* of net_set_defaults, if it was not given */
 	char *mac_text;
-	uint8_t mac[6];       /* of net_set_mac, if it was not given */
-	uint32_t mtu;         /* 0: as the other end has it */
-	uint32_t pairs;       /* of queues */
-	uint32_t slot;        /* of the PCI bus; 0: any */
-	unsigned link;        /* enum net_link, at first */
-	char *name;           /* tap: one that there is; NULL: one of our own */
-	struct field_list fd; /* tap: open ones, in decimal, one a pair */
+	uint8_t mac[6];                   /* of net_set_mac, if it was not given */
+	uint32_t mtu;                     /* 0: as the other end has it */
+	uint32_t pairs;                   /* of queues */
+	uint32_t slot;                    /* of the PCI bus; 0: any */
+	unsigned link;                    /* enum net_link, at first */
+	char *name;                       /* tap: one that there is; NULL: one of our own */
+	struct field_list fd;             /* tap: open ones, in decimal, one a pair */
+	struct field_list publish, allow; /* user: in the words of kvick-slirp, which judges them */
+	bool restricted;                  /* user */
+	unsigned host;                    /* user: enum net_to_host */
 
 	struct fields fields;
 };
@@ -53,6 +57,9 @@ struct net_guest {
  */
 int net_parse(struct net_config *out, const char *text);
 void net_config_finish(struct net_config *n);
+
+/* Adds ports, in the words of publish=, to a NIC in user mode. 0 or -errno. */
+int net_publish(struct net_config *n, const char *ports);
 
 /* The name of the NIC of that number, where none was given. 0 or -ENOMEM. */
 int net_set_defaults(struct net_config *n, unsigned index);

@@ -8,26 +8,27 @@
 
 #include <string.h>
 
-static int open_end(const struct net_config *n, struct net_end *end)
+static int open_tap(const struct net_config *n, struct net_end *end, struct net_guest *guest)
 {
-	if (n->fd.count)
-		return tap_adopt(end, &n->fd);
-	return tap_open(end, n->name, n->pairs, n->mtu);
-}
-
-int nic_open(const struct net_config *n, struct net_end *end, struct net_guest *guest)
-{
-	int rc = open_end(n, end);
+	int rc = n->fd.count ? tap_adopt(end, &n->fd) : tap_open(end, n->name, n->pairs, n->mtu);
 
 	if (rc)
-		return fail_context(rc, "--net %s: %s", net_kind_name(n->kind), n->id);
+		return rc;
 	if (n->mtu)
 		end->mtu = n->mtu;
 	*guest = (struct net_guest){.mtu = end->mtu};
 	memcpy(guest->mac, n->mac, sizeof(guest->mac));
-	if (*end->name)
-		log_info("%s: tap %s", n->id, end->name);
+	log_info("%s: tap %s", n->id, end->name);
 	return 0;
+}
+
+int nic_open(struct net_user *user, const struct net_config *n, const struct net_host *host,
+	struct net_end *end, struct net_guest *guest)
+{
+	int rc = n->kind == NET_USER ? net_user_open(user, n, host, end, guest)
+				     : open_tap(n, end, guest);
+
+	return rc ? fail_context(rc, "--net %s: %s", net_kind_name(n->kind), n->id) : 0;
 }
 
 int nic_create(struct virtio_device **out, const struct net_config *n, const struct net_end *end)

@@ -5,6 +5,7 @@
 
 #include "net/port.h"
 #include "vmm/net_config.h"
+#include "vmm/net_user.h"
 
 struct virtio_device;
 
@@ -16,10 +17,12 @@ struct nic {
 };
 
 /*
- * Opens the other end, and says what the guest is to have. 0, or -errno with a message that names
- * the NIC.
+ * Opens the other end, and says what the guest is to have; *user is the process of one in user
+ * mode, whose net_user_await and net_user_finish are the caller's to call. 0, or -errno with a
+ * message that names the NIC.
  */
-int nic_open(const struct net_config *n, struct net_end *end, struct net_guest *guest);
+int nic_open(struct net_user *user, const struct net_config *n, const struct net_host *host,
+	struct net_end *end, struct net_guest *guest);
 
 /* A device for an open end, which is taken. On the loop that is to own it. 0 or -errno. */
 int nic_create(struct virtio_device **out, const struct net_config *n, const struct net_end *end);

@@ -238,8 +238,8 @@ static int start_slirp(struct engine *e)
 		.in6_enabled = true,
 		.vprefix_len = SLIRP_IPV6_BITS,
 		.vhostname = "kvick",
-		.if_mtu = SLIRP_MTU,
-		.if_mru = SLIRP_MTU,
+		.if_mtu = e->config.mtu,
+		.if_mru = e->config.mtu,
 		.disable_host_loopback = !p->host && !publishes_udp(p)};
 
 	inet_pton(AF_INET, SLIRP_IPV4_NET, &c.vnetwork);

@@ -13,8 +13,9 @@ struct engine;
 struct engine_config {
 	const struct policy *policy; /* borrowed for as long as the engine lives */
 	bool configured; /* the guest has SLIRP_IPV6_GUEST; else it is found out when it speaks */
-	int control;     /* the engine ends when its other end is closed; borrowed */
-	int packets;     /* borrowed */
+	uint32_t mtu;
+	int control;        /* the engine ends when its other end is closed; borrowed */
+	int packets;        /* borrowed */
 	uint64_t *counters; /* SLIRP_COUNTS of them; borrowed */
 };
 

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
 
@@ -18,6 +19,7 @@ static const char *const modes[] = {[JAIL_KILL] = "kill", [JAIL_LOG] = "log", [J
 struct options {
 	struct policy policy;
 	enum jail_mode jail;
+	uint32_t mtu;
 	bool configured;
 };
 
@@ -49,6 +51,11 @@ static int take(struct options *o, int option)
 	case 'c':
 		o->configured = true;
 		return 0;
+	case 'm':
+		o->mtu = (uint32_t)strtoul(optarg, NULL, 10);
+		if (o->mtu < 1280 || o->mtu > SLIRP_MTU)
+			return fail(EINVAL, "mtu %s: must be 1280 to %u", optarg, SLIRP_MTU);
+		return 0;
 	case 's':
 		return set_mode(o, optarg);
 	default:
@@ -64,6 +71,7 @@ static int parse(struct options *o, int argc, char **argv)
 		{"restrict", no_argument, NULL, 'r'},
 		{"host", no_argument, NULL, 'h'},
 		{"configured", no_argument, NULL, 'c'},
+		{"mtu", required_argument, NULL, 'm'},
 		{"seccomp", required_argument, NULL, 's'},
 		{NULL, 0, NULL, 0},
 	};
@@ -99,6 +107,7 @@ static int start(struct engine **e, struct options *o, int argc, char **argv)
 	rc = rc ? rc : map_counters(&c.counters);
 	rc = rc ? rc : sandbox_begin(SLIRP_COUNTERS);
 	c.configured = o->configured;
+	c.mtu = o->mtu;
 	rc = rc ? rc : engine_create(e, &c);
 	return rc ? rc : sandbox_enter(o->jail);
 }
@@ -114,7 +123,7 @@ static bool say(int rc)
 
 int main(int argc, char **argv)
 {
-	struct options o = {0};
+	struct options o = {.mtu = SLIRP_MTU};
 	struct engine *e = NULL;
 	int rc;
 
@@ -122,6 +131,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "kvick-slirp is run by kvick, for a NIC in user mode\n");
 		return EXIT_FAILURE;
 	}
+	signal(SIGPIPE, SIG_IGN); /* libslirp writes to connections that others have closed */
 	rc = start(&e, &o, argc, argv);
 	if (!say(rc) || rc)
 		return EXIT_FAILURE;

@@ -87,6 +87,8 @@ static void check_verdict(const struct frame *f, unsigned mode, enum filter_verd
 
 	if (v != FILTER_PASS || f->kind == FRAME_ARP || (f->protocol == IPPROTO_TCP && !tcp))
 		return;
+	if (f->protocol == IPPROTO_ICMPV6) /* goes no further than libslirp */
+		return;
 	/* Answers to whoever has asked a published port. */
 	if (f->protocol == IPPROTO_UDP && mode == RESTRICTED)
 		return;

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: MIT
+// A NIC in user mode.
+//
+// What may be reached and what is published is given to kvick-slirp in the user's words, and judged
+// there: the monitor has neither the parsers nor the sockets.
+#include "vmm/net_user.h"
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/util.h"
+#include "net/slirp/slirp.h"
+#include "vmm/helper.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/virtio_net.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#define PROGRAM "kvick-slirp"
+#define ANSWER_NS (10 * NSEC_PER_SEC)
+#define BIT(f) (1ull << (f))
+#define COUNTERS_SIZE (SLIRP_COUNTS * sizeof(uint64_t))
+
+/* It finishes what drivers leave to be summed or cut, and sends nothing that is to be looked at. */
+#define OFFERS                                                                                     \
+	(BIT(VIRTIO_NET_F_CSUM) | BIT(VIRTIO_NET_F_GUEST_CSUM) | BIT(VIRTIO_NET_F_HOST_TSO4) |     \
+		BIT(VIRTIO_NET_F_HOST_TSO6) | BIT(VIRTIO_NET_F_HOST_ECN))
+
+/* The other ends of what it gets. */
+struct ends {
+	int control, packets, counters;
+};
+
+/* ---- the start ---- */
+
+static int put(char **argv, unsigned *n, const char *option, const char *value)
+{
+	if (asprintf(&argv[*n], "--%s%s%s", option, value ? "=" : "", value ? value : "") < 0)
+		return fail(ENOMEM, "out of memory");
+	++*n;
+	return 0;
+}
+
+static int put_list(char **argv, unsigned *n, const char *option, const struct field_list *list)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; i < list->count && !rc; i++)
+		rc = put(argv, n, option, list->items[i]);
+	return rc;
+}
+
+static int put_options(
+	char **argv, unsigned *n, const struct net_config *c, const struct net_host *host)
+{
+	static const char *const modes[] = {
+		[JAIL_KILL] = "kill", [JAIL_LOG] = "log", [JAIL_OFF] = "off"};
+	char mtu[16];
+	int rc = put(argv, n, "seccomp", modes[host->jail]);
+
+	snprintf(mtu, sizeof(mtu), "%u", c->mtu);
+	if (!rc && c->mtu)
+		rc = put(argv, n, "mtu", mtu);
+	if (!rc && c->restricted)
+		rc = put(argv, n, "restrict", NULL);
+	if (!rc && c->host == NET_HOST_ALLOW)
+		rc = put(argv, n, "host", NULL);
+	if (!rc && host->configured)
+		rc = put(argv, n, "configured", NULL);
+	if (!rc)
+		rc = put_list(argv, n, "publish", &c->publish);
+	return rc ? rc : put_list(argv, n, "allow", &c->allow);
+}
+
+static int spawn(struct net_user *u, const struct net_host *host, const struct ends *ends)
+{
+	const struct helper_fd fds[] = {{ends->control, SLIRP_CONTROL},
+		{ends->packets, SLIRP_PACKETS}, {ends->counters, SLIRP_COUNTERS}};
+	int program CLEANUP_FD = host->open_program(PROGRAM);
+	unsigned n = 0, most = 8 + u->cfg->publish.count + u->cfg->allow.count;
+	char **argv = calloc(most, sizeof(*argv));
+	int rc = program < 0 ? program : 0;
+
+	if (!argv)
+		return fail(ENOMEM, "out of memory");
+	argv[n] = strdup(PROGRAM);
+	rc = rc ? rc : argv[n++] ? 0 : fail(ENOMEM, "out of memory");
+	rc = rc ? rc : put_options(argv, &n, u->cfg, host);
+	if (!rc) {
+		rc = helper_spawn(&u->pid, program, argv, fds, ARRAY_SIZE(fds));
+		rc = rc ? failno(rc, PROGRAM) : 0;
+	}
+	while (n)
+		free(argv[--n]);
+	free(argv);
+	return rc;
+}
+
+/* Of a size that stays: where the file ends is not for the other side to say. */
+static int make_counters(struct net_user *u, int *fd)
+{
+	void *p;
+
+	*fd = memfd_create("net", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (*fd < 0 || ftruncate(*fd, COUNTERS_SIZE) < 0 ||
+		fcntl(*fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+		return failno(errno, "counters");
+	p = mmap(NULL, COUNTERS_SIZE, PROT_READ, MAP_SHARED, *fd, 0);
+	if (p == MAP_FAILED)
+		return failno(errno, "counters");
+	u->counters = p;
+	return 0;
+}
+
+static int make_pair(int kind, int *ours, int *theirs)
+{
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | kind, 0, pair) < 0)
+		return failno(errno, "socketpair");
+	*ours = pair[0];
+	*theirs = pair[1];
+	return 0;
+}
+
+/* As far as the host lets an ordinary user: some packets of 64 KiB are to be on their way. */
+static void enlarge(int fd)
+{
+	int size = (int)MIB(4);
+
+	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) < 0)
+		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+}
+
+static int start(struct net_user *u, const struct net_host *host, struct net_end *end)
+{
+	struct ends ends = {-1, -1, -1};
+	int packets = -1, rc = make_pair(0, &u->control, &ends.control);
+
+	rc = rc ? rc : make_pair(SOCK_NONBLOCK, &packets, &ends.packets);
+	rc = rc ? rc : make_counters(u, &ends.counters);
+	rc = rc ? rc : spawn(u, host, &ends);
+	cleanup_fd_(&ends.control);
+	cleanup_fd_(&ends.packets);
+	cleanup_fd_(&ends.counters);
+	if (rc) {
+		cleanup_fd_(&packets);
+		return rc;
+	}
+	enlarge(packets);
+	end->fd[0] = packets;
+	end->pairs = 1;
+	end->offers = OFFERS;
+	end->mtu = u->cfg->mtu ? u->cfg->mtu : SLIRP_MTU;
+	return 0;
+}
+
+static void describe(struct net_guest *g, const struct net_config *n, uint32_t mtu)
+{
+	*g = (struct net_guest){.mtu = mtu, .prefix = SLIRP_IPV4_BITS, .prefix6 = SLIRP_IPV6_BITS};
+	memcpy(g->mac, n->mac, sizeof(g->mac));
+	inet_pton(AF_INET, SLIRP_IPV4_GUEST, &g->address);
+	inet_pton(AF_INET, SLIRP_IPV4_HOST, &g->gateway);
+	inet_pton(AF_INET, SLIRP_IPV4_DNS, &g->resolver[0]);
+	inet_pton(AF_INET6, SLIRP_IPV6_GUEST, &g->address6);
+	inet_pton(AF_INET6, SLIRP_IPV6_HOST, &g->gateway6);
+	inet_pton(AF_INET6, SLIRP_IPV6_DNS, &g->resolver6[0]);
+}
+
+int net_user_open(struct net_user *u, const struct net_config *n, const struct net_host *host,
+	struct net_end *end, struct net_guest *guest)
+{
+	int rc;
+
+	*u = (struct net_user){.cfg = n, .control = -1};
+	*end = (struct net_end){0};
+	rc = start(u, host, end);
+	if (!rc)
+		describe(guest, n, end->mtu);
+	return rc;
+}
+
+/* ---- its life ---- */
+
+/* How it ended, in words for after its name. */
+static const char *ending(struct net_user *u, char *text, size_t size)
+{
+	int status = helper_wait(&u->pid);
+
+	if (WIFSIGNALED(status))
+		snprintf(text, size, "by signal %d", WTERMSIG(status));
+	else
+		snprintf(text, size, "with status %d", WEXITSTATUS(status));
+	return text;
+}
+
+static void ended(void *arg, uint32_t events)
+{
+	struct net_user *u = arg;
+	char how[32];
+
+	loop_del(u->loop, &u->watch);
+	log_warn("network: %s: " PROGRAM " ended %s; its link is down", u->cfg->id,
+		ending(u, how, sizeof(how)));
+}
+
+static int take_answer(struct net_user *u)
+{
+	struct slirp_reply r = {0};
+	char how[32];
+	ssize_t n;
+	int rc = fd_await(u->control, POLLIN, now_ns() + ANSWER_NS);
+
+	if (rc)
+		return failno(-rc, PROGRAM " does not answer");
+	n = TEMP_FAILURE_RETRY(recv(u->control, &r, sizeof(r), 0));
+	r.text[sizeof(r.text) - 1] = '\0';
+	if (n != sizeof(r))
+		return fail(
+			EPIPE, PROGRAM " ended %s before it served", ending(u, how, sizeof(how)));
+	return r.error ? fail(r.error > 0 ? r.error : EPROTO, "%s", r.text) : 0;
+}
+
+int net_user_await(struct net_user *u, struct loop *loop)
+{
+	int rc;
+
+	if (!u->cfg)
+		return 0;
+	rc = take_answer(u);
+	u->loop = loop;
+	u->watch = WATCH_INIT(ended, u);
+	if (!rc)
+		rc = loop_add(loop, &u->watch, u->control, EPOLLIN);
+	return rc ? fail_context(rc, "--net user: %s", u->cfg->id) : 0;
+}
+
+void net_user_finish(struct net_user *u)
+{
+	if (!u->cfg)
+		return;
+	if (u->loop)
+		loop_del(u->loop, &u->watch);
+	cleanup_fd_(&u->control);
+	helper_wait(&u->pid);
+	if (u->counters)
+		munmap((void *)(uintptr_t)u->counters, COUNTERS_SIZE);
+	*u = (struct net_user){0};
+}

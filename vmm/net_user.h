@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: MIT
+// A NIC in user mode: kvick-slirp, started early and waited for late, so that it starts while the
+// machine is made.
+#ifndef VMM_NET_USER_H
+#define VMM_NET_USER_H
+
+#include "base/jail.h"
+#include "base/loop.h"
+#include "net/port.h"
+#include "vmm/net_config.h"
+
+#include <sys/types.h>
+
+/* What a helper is started with. */
+struct net_host {
+	int (*open_program)(const char *name); /* a descriptor, or -errno with a message */
+	enum jail_mode jail;
+	bool configured; /* the guest is told its addresses, and does not choose them */
+};
+
+/* All zeroes: none. */
+struct net_user {
+	const struct net_config *cfg; /* borrowed; NULL: none */
+	pid_t pid;
+	int control;                       /* to it: its answer, and its end */
+	const volatile uint64_t *counters; /* SLIRP_COUNTS of them, which it keeps up to date */
+	struct loop *loop;
+	struct watch watch;
+};
+
+/* Starts the process. *end is its packets', and *guest what a guest of it is to have. 0 or -errno
+ * with a message; net_user_finish is due in each case. */
+int net_user_open(struct net_user *u, const struct net_config *n, const struct net_host *host,
+	struct net_end *end, struct net_guest *guest);
+
+/*
+ * Waits until it serves: 0, or -errno with what kept it from that, a port in use say. Its end from
+ * then on is told of by a line in the log, by `loop`, which is this thread's. No-op where there is
+ * none.
+ */
+int net_user_await(struct net_user *u, struct loop *loop);
+
+/* Ends the process, and waits for it. */
+void net_user_finish(struct net_user *u);
+
+#endif
