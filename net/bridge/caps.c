@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: MIT
+#include "net/bridge/caps.h"
+
+#include "base/log.h"
+#include "base/util.h"
+
+#include <cap-ng.h>
+#include <errno.h>
+#include <sys/prctl.h>
+
+/* Of those, what this process has. */
+static int keep(const unsigned *caps, unsigned count)
+{
+	/* Who is not root has no power over the bounding set, and needs none. */
+	bool bounds = capng_have_capability(CAPNG_EFFECTIVE, CAP_SETPCAP), have[32];
+
+	for (unsigned i = 0; i < count; i++)
+		have[i] = capng_have_capability(CAPNG_PERMITTED, caps[i]);
+	capng_clear(CAPNG_SELECT_BOTH);
+	for (unsigned i = 0; i < count; i++) {
+		if (have[i])
+			capng_update(CAPNG_ADD,
+				CAPNG_EFFECTIVE | CAPNG_PERMITTED | CAPNG_BOUNDING_SET, caps[i]);
+	}
+	if (capng_apply(bounds ? CAPNG_SELECT_BOTH : CAPNG_SELECT_CAPS) < 0)
+		return fail(EPERM, "kvick-net: cannot give up its capabilities");
+	return 0;
+}
+
+int caps_for_setup(void)
+{
+	/* All but the first are dnsmasq's, and SETPCAP what gives up the rest later. */
+	static const unsigned caps[] = {CAP_NET_ADMIN, CAP_NET_RAW, CAP_NET_BIND_SERVICE,
+		CAP_SETUID, CAP_SETGID, CAP_CHOWN, CAP_KILL, CAP_SETPCAP};
+
+	if (!capng_have_capability(CAPNG_EFFECTIVE, CAP_NET_ADMIN))
+		return fail(EPERM, "a bridge needs CAP_NET_ADMIN: run as root, or use --net user");
+	return keep(caps, ARRAY_SIZE(caps));
+}
+
+int caps_for_guard(bool kill)
+{
+	static const unsigned caps[] = {CAP_NET_ADMIN, CAP_KILL};
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return failno(errno, "PR_SET_NO_NEW_PRIVS");
+	return keep(caps, kill ? 2 : 1);
+}
