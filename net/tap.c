@@ -16,7 +16,7 @@
 #include <sys/socket.h>
 
 #define DEVICE "/dev/net/tun"
-#define OWN_NAME "kvick%d" /* the kernel's way of asking for the next number */
+#define OWN_NAME "kvt%d" /* the kernel's way of asking for the next number */
 #define FLAGS (IFF_TAP | IFF_NO_PI | IFF_VNET_HDR)
 
 /* Linux 6.2 */
@@ -275,6 +275,26 @@ static int adopt(struct net_end *end, const char *text)
 	if (fcntl((int)fd, F_SETFL, O_NONBLOCK) < 0)
 		return failno(errno, "fd %s", text);
 	return prepare_queue((int)fd, name);
+}
+
+int tap_take(struct net_end *out, const int *fds, unsigned count)
+{
+	short flags;
+	int rc = 0;
+
+	*out = (struct net_end){.tap = true, .pairs = count};
+	memcpy(out->fd, fds, count * sizeof(*fds));
+	if (name_of(fds[0], out->name, &flags))
+		rc = failno(errno, "a tap that was handed over");
+	for (unsigned i = 0; i < count && !rc; i++)
+		rc = prepare_queue(fds[i], out->name);
+	if (rc) {
+		port_close(out);
+		return rc;
+	}
+	set_mtu(out, 0);
+	out->offers = probe_offloads(out->fd[0]);
+	return 0;
 }
 
 int tap_adopt(struct net_end *out, const struct field_list *fds)

@@ -18,6 +18,12 @@ int tap_open(struct net_end *out, const char *name, unsigned pairs, uint32_t mtu
  */
 int tap_adopt(struct net_end *out, const struct field_list *fds);
 
+/*
+ * Takes `count` queues of a tap, 1 to NET_PAIRS_MAX, that do not block and were opened with
+ * IFF_NO_PI and IFF_VNET_HDR. 0, or -errno and they are closed.
+ */
+int tap_take(struct net_end *out, const int *fds, unsigned count);
+
 /* As port_set_offloads, of one of its queues; and whether one of several gets its share. */
 int tap_set_offloads(int fd, uint64_t guest);
 int tap_set_queue(int fd, bool attached);

@@ -51,7 +51,7 @@ test_net_own_tap() {
 	local name
 	needs_taps
 	start o net-echo --net "tap,mac=$mac"
-	name=$(ip -o link | sed -n 's/^[0-9]*: \(kvick[0-9]*\):.*/\1/p')
+	name=$(ip -o link | sed -n 's/^[0-9]*: \(kvt[0-9]*\):.*/\1/p')
 	[ -n "$name" ] || fail 'no tap of its own'
 	timeout 60 "$suite/net-peer" "$name" "$mac" 10 100 || fail "echo on $name"
 	ends 0
