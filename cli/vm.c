@@ -158,6 +158,7 @@ static int open_nics(struct vm *vm)
 {
 	const struct net_host host = {.open_program = helper_open,
 		.jail = (enum jail_mode)vm->cfg.seccomp,
+		.vm = vm->dir.name,
 		.configured = vm->cfg.fields.command == CONFIG_RUN};
 	struct machine_config *mc = &vm->mc;
 	int rc = 0;
@@ -166,7 +167,7 @@ static int open_nics(struct vm *vm)
 	for (unsigned i = 0; i < vm->cfg.nic_count && !rc; i++) {
 		net_set_mac(&vm->cfg.nics[i], vm->dir.name, i);
 		rc = nic_open(
-			&vm->user[i], &vm->cfg.nics[i], &host, &mc->nic_ends[i], &vm->guest[i]);
+			&vm->helper[i], &vm->cfg.nics[i], &host, &mc->nic_ends[i], &vm->guest[i]);
 		mc->nic_count += !rc;
 	}
 	return rc;
@@ -251,7 +252,7 @@ static int await_nics(struct vm *vm)
 	int rc = 0;
 
 	for (unsigned i = 0; i < MACHINE_NICS_MAX && !rc; i++)
-		rc = net_user_await(&vm->user[i], vm->loop);
+		rc = nic_await(&vm->helper[i], vm->loop);
 	return rc;
 }
 
@@ -323,7 +324,7 @@ static void tear_down(struct vm *vm)
 	machine_destroy(vm->machine);
 	unpack_helper_finish(&vm->unpack);
 	for (unsigned i = 0; i < MACHINE_NICS_MAX; i++)
-		net_user_finish(&vm->user[i]);
+		nic_finish(&vm->helper[i]);
 	cleanup_fd_(&mc->kvm_fd);
 	cleanup_fd_(&mc->kernel_fd);
 	cleanup_fd_(&mc->vsock_dir);
@@ -341,6 +342,15 @@ static void tear_down(struct vm *vm)
 	config_finish(&vm->cfg);
 }
 
+/* All first, so that they tidy up at the same time. */
+static void leave_nics(struct vm *vm)
+{
+	for (unsigned i = 0; i < MACHINE_NICS_MAX; i++)
+		nic_leave(&vm->helper[i]);
+	for (unsigned i = 0; i < MACHINE_NICS_MAX; i++)
+		net_bridge_finish(&vm->helper[i].bridge);
+}
+
 /*
  * The process ends with its VM. The kernel takes both apart in a fraction of the time that it takes
  * piece by piece, with threads that are waited for and a page table that other processors share.
@@ -349,6 +359,7 @@ void vm_finish(struct vm *vm)
 {
 	write_stats(vm);
 	machine_leave(vm->machine);
+	leave_nics(vm);
 	rundir_remove(&vm->dir);
 	if (TIDY)
 		tear_down(vm);

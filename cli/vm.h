@@ -8,7 +8,6 @@
 #include "cli/signals.h"
 #include "vmm/config.h"
 #include "vmm/machine.h"
-#include "vmm/net_user.h"
 #include "vmm/rundir.h"
 #include "vmm/unpack_helper.h"
 
@@ -17,8 +16,8 @@ struct vm {
 	struct loop *loop;
 	struct signals signals;
 	struct rundir dir;
-	struct net_guest guest[MACHINE_NICS_MAX]; /* mc.nic_count of them */
-	struct net_user user[MACHINE_NICS_MAX];   /* the same; those in user mode */
+	struct net_guest guest[MACHINE_NICS_MAX];   /* mc.nic_count of them */
+	struct nic_helper helper[MACHINE_NICS_MAX]; /* the same */
 	struct machine_config mc; /* descriptors in it are closed here until the machine has them */
 	struct machine *machine;
 	struct api api;

@@ -453,7 +453,7 @@ static bool wants_pci(const struct config *c)
 	bool pci = false;
 
 	for (unsigned i = 0; i < c->nic_count; i++)
-		pci |= c->nics[i].kind == NET_TAP;
+		pci |= c->nics[i].kind == NET_TAP || c->nics[i].kind == NET_BRIDGE;
 	return pci;
 }
 

@@ -16,13 +16,15 @@
 
 #define USER (1u << NET_USER)
 #define TAP (1u << NET_TAP)
-#define ANY (USER | TAP)
+#define BRIDGE (1u << NET_BRIDGE)
+#define ANY (USER | TAP | BRIDGE)
 #define AT(member) .offset = offsetof(struct net_config, member)
 
 static const char *const kinds[] = {
 	[NET_NONE] = "none",
 	[NET_USER] = "user",
 	[NET_TAP] = "tap",
+	[NET_BRIDGE] = "bridge",
 	[NET_KINDS] = NULL,
 };
 
@@ -39,7 +41,7 @@ static const struct field keys[] = {
 		.fallback = "0", .max = NET_MTU_MAX, .commands = ANY},
 	{"queues", "N", "pairs of virtqueues, as many as the guest's processors at most are of use",
 		AT(pairs), .type = FIELD_U32, .fallback = "1", .min = 1, .max = NET_PAIRS_MAX,
-		.commands = TAP},
+		.commands = TAP | BRIDGE},
 	{"addr", "SLOT", "with --transport pci, which slot it is in: 1 to 31, or 0x1 to 0x1f",
 		AT(slot), .type = FIELD_U32, .min = 1, .max = 31, .commands = ANY},
 	{"link", "STATE", "whether a cable is plugged in at first; kvick link changes it", AT(link),
@@ -60,6 +62,21 @@ static const struct field keys[] = {
 	{"host", "WHAT", "whether 10.0.2.2 and fec0::2 are the host's loopback to the guest",
 		AT(host), .type = FIELD_ENUM, .names = to_host, .fallback = "deny",
 		.commands = USER},
+	{"br", "NAME", "one that there is, or else is made and goes with the last VM on it",
+		AT(bridge), .type = FIELD_STRING, .fallback = "kvick0", .commands = BRIDGE},
+	{"address", "IP/BITS",
+		"the host's on a bridge that is made; without it one of 10.86.0.0/16", AT(address),
+		.type = FIELD_STRING, .commands = BRIDGE},
+	{"nat", NULL, "the bridge's guests reach what the host does, with its address", AT(nat),
+		.type = FIELD_FLAG, .commands = BRIDGE},
+	{"dhcp", NULL, "dnsmasq gives the bridge's guests addresses, and knows their names",
+		AT(dhcp), .type = FIELD_FLAG, .commands = BRIDGE},
+	{"ip", "IP/BITS", "the guest's; without it one that its MAC makes, of those free", AT(ip),
+		.type = FIELD_STRING, .commands = BRIDGE},
+	{"isolate", NULL, "the guest does not reach other guests that are isolated", AT(isolate),
+		.type = FIELD_FLAG, .commands = BRIDGE},
+	{"spoof-guard", NULL, "nothing is taken from the guest with another's MAC or IP",
+		AT(spoof_guard), .type = FIELD_FLAG, .commands = BRIDGE},
 };
 
 static int take_kind(struct net_config *n, const char *word, size_t len)

@@ -12,7 +12,7 @@
 #define NET_MTU_MAX 65521u /* with the Ethernet header, the largest frame of a tap */
 
 /* What is at the other end; a bit each in the table of keys. */
-enum net_kind { NET_NONE, NET_USER, NET_TAP, NET_KINDS };
+enum net_kind { NET_NONE, NET_USER, NET_TAP, NET_BRIDGE, NET_KINDS };
 enum net_to_host { NET_HOST_DENY, NET_HOST_ALLOW };
 
 struct net_config {
@@ -29,6 +29,9 @@ struct net_config {
 	struct field_list publish, allow; /* user: in the words of kvick-slirp, which judges them */
 	bool restricted;                  /* user */
 	unsigned host;                    /* user: enum net_to_host */
+	char *bridge;       /* bridge: its name; what follows is kvick-net's to judge */
+	char *address, *ip; /* of the host on it, of the guest; NULL: not said */
+	bool nat, dhcp, isolate, spoof_guard;
 
 	struct fields fields;
 };

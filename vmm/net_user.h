@@ -15,6 +15,7 @@
 struct net_host {
 	int (*open_program)(const char *name); /* a descriptor, or -errno with a message */
 	enum jail_mode jail;
+	const char *vm;  /* its name */
 	bool configured; /* the guest is told its addresses, and does not choose them */
 };
 

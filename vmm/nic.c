@@ -22,13 +22,36 @@ static int open_tap(const struct net_config *n, struct net_end *end, struct net_
 	return 0;
 }
 
-int nic_open(struct net_user *user, const struct net_config *n, const struct net_host *host,
+int nic_open(struct nic_helper *h, const struct net_config *n, const struct net_host *host,
 	struct net_end *end, struct net_guest *guest)
 {
-	int rc = n->kind == NET_USER ? net_user_open(user, n, host, end, guest)
-				     : open_tap(n, end, guest);
+	int rc;
 
+	if (n->kind == NET_USER)
+		rc = net_user_open(&h->user, n, host, end, guest);
+	else if (n->kind == NET_BRIDGE)
+		rc = net_bridge_open(&h->bridge, n, host, end, guest);
+	else
+		rc = open_tap(n, end, guest);
 	return rc ? fail_context(rc, "--net %s: %s", net_kind_name(n->kind), n->id) : 0;
+}
+
+int nic_await(struct nic_helper *h, struct loop *loop)
+{
+	int rc = net_user_await(&h->user, loop);
+
+	return rc ? rc : net_bridge_watch(&h->bridge, loop);
+}
+
+void nic_leave(struct nic_helper *h)
+{
+	net_bridge_leave(&h->bridge);
+}
+
+void nic_finish(struct nic_helper *h)
+{
+	net_bridge_finish(&h->bridge);
+	net_user_finish(&h->user);
 }
 
 int nic_create(struct virtio_device **out, const struct net_config *n, const struct net_end *end)

@@ -4,6 +4,7 @@
 #define VMM_NIC_H
 
 #include "net/port.h"
+#include "vmm/net_bridge.h"
 #include "vmm/net_config.h"
 #include "vmm/net_user.h"
 
@@ -16,13 +17,29 @@ struct nic {
 	unsigned place;
 };
 
+/* The process beside the monitor that a NIC has: one of these or none. All zeroes: none. */
+struct nic_helper {
+	struct net_user user;
+	struct net_bridge bridge;
+};
+
 /*
- * Opens the other end, and says what the guest is to have; *user is the process of one in user
- * mode, whose net_user_await and net_user_finish are the caller's to call. 0, or -errno with a
- * message that names the NIC.
+ * Opens the other end, and says what the guest is to have; nic_await and nic_finish of *h are the
+ * caller's to call. 0, or -errno with a message that names the NIC.
  */
-int nic_open(struct net_user *user, const struct net_config *n, const struct net_host *host,
+int nic_open(struct nic_helper *h, const struct net_config *n, const struct net_host *host,
 	struct net_end *end, struct net_guest *guest);
+
+/* Waits until its process serves; `loop`, which is this thread's, hears what it says from then on.
+ * 0 or -errno. */
+int nic_await(struct nic_helper *h, struct loop *loop);
+
+/*
+ * Before the end of this process, which ends the rest: has what there is on the host for a NIC
+ * taken away. nic_finish waits for that, and ends the process whichever it is.
+ */
+void nic_leave(struct nic_helper *h);
+void nic_finish(struct nic_helper *h);
 
 /* A device for an open end, which is taken. On the loop that is to own it. 0 or -errno. */
 int nic_create(struct virtio_device **out, const struct net_config *n, const struct net_end *end);

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: MIT
+// A NIC on a bridge, from the monitor's side: kvick-net makes it and stands guard over it.
+#ifndef VMM_NET_BRIDGE_H
+#define VMM_NET_BRIDGE_H
+
+#include "base/loop.h"
+#include "net/port.h"
+#include "vmm/net_config.h"
+#include "vmm/net_user.h"
+
+#include <sys/types.h>
+
+/* All zeroes: none. */
+struct net_bridge {
+	pid_t pid;       /* of the guardian; 0: not started */
+	int socket;      /* to it */
+	int lock;        /* says, with the guardian's own, that the NIC is there */
+	const char *nic; /* borrowed */
+	struct loop *loop;
+	struct watch watch;
+};
+
+/* Starts kvick-net and takes the NIC from it. 0, or -errno with kvick-net's message. */
+int net_bridge_open(struct net_bridge *b, const struct net_config *n, const struct net_host *host,
+	struct net_end *end, struct net_guest *guest);
+
+/* From now on what happens to the NIC on the host is logged. 0 or -errno. */
+int net_bridge_watch(struct net_bridge *b, struct loop *loop);
+
+/* Has the NIC taken away. Fine on one that was not opened, as the next. */
+void net_bridge_leave(struct net_bridge *b);
+
+/* The same, and waits for it. */
+void net_bridge_finish(struct net_bridge *b);
+
+#endif
