@@ -30,6 +30,7 @@ static const struct command commands[] = {
 	{"detach", cmd_detach, "take a disk from a running VM, once its guest lets go of it"},
 	{"limit-disk", cmd_control, "change how much a VM's disk does in a second"},
 	{"stats", cmd_control, "say how long a VM's phases took, and its exits by cause"},
+	{"net", cmd_net, "make, list and remove bridges that stay"},
 	{"doctor", cmd_doctor, "say what this host offers, and what to do about what it lacks"},
 };
 
