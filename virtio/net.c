@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <linux/virtio_ids.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #define OWN_FEATURES                                                                               \
@@ -66,7 +67,7 @@ void virtio_net_watch(struct vnet_pair *p, uint32_t events)
 }
 
 /* What the guest sends from now on is dropped, also what waits to be sent. */
-void virtio_net_is_dead(struct vnet *v)
+static void lose(struct vnet *v, const char *why)
 {
 	if (v->dead)
 		return;
@@ -78,7 +79,21 @@ void virtio_net_is_dead(struct vnet *v)
 	}
 	virtio_net_tell_status(v);
 	if (v->on_dead)
-		v->on_dead(v->arg, v->dev.name);
+		v->on_dead(v->arg, v->dev.name, why);
+}
+
+void virtio_net_is_dead(struct vnet *v)
+{
+	char why[IFNAMSIZ + 16] = "its other end has gone";
+
+	if (v->port.end.tap)
+		snprintf(why, sizeof(why), "tap %s has gone", v->port.end.name);
+	lose(v, why);
+}
+
+void virtio_net_lose(struct virtio_device *dev, const char *why)
+{
+	lose(vnet_of(dev), why);
 }
 
 static void ready(void *arg, uint32_t events)
@@ -122,11 +137,11 @@ void virtio_net_set_link(struct virtio_device *dev, bool up)
 	serve(v);
 }
 
-bool virtio_net_link(struct virtio_device *dev)
+enum virtio_net_link virtio_net_link(struct virtio_device *dev)
 {
 	const struct vnet *v = vnet_of(dev);
 
-	return v->link_up && !v->dead;
+	return v->dead ? VIRTIO_NET_LOST : v->link_up ? VIRTIO_NET_UP : VIRTIO_NET_DOWN;
 }
 
 /* ---- what the driver sets ---- */

@@ -16,8 +16,8 @@ struct virtio_net_args {
 	uint8_t mac[6];
 	uint32_t mtu; /* told to the driver; 0: not, it is 1500 then */
 	bool link_up; /* at first */
-	/* The other end has gone: the link is down for good. On dev->io. Optional. */
-	void (*dead)(void *arg, const char *name);
+	/* The other end has gone, in words: the link is down for good. On dev->io. Optional. */
+	void (*dead)(void *arg, const char *name, const char *why);
 	void *arg;
 };
 
@@ -32,9 +32,19 @@ int virtio_net_create(struct virtio_device **out, const struct virtio_net_args *
 /* The queues are stopped. NULL is fine. */
 void virtio_net_destroy(struct virtio_device *dev);
 
-/* All on dev->io. The link as it was set, and as the guest has it: down also with no other end. */
+enum virtio_net_link {
+	VIRTIO_NET_DOWN,
+	VIRTIO_NET_UP,
+	VIRTIO_NET_LOST, /* down, whatever is set: there is no other end any more */
+};
+
+/* All on dev->io. What is lost stays so. */
 void virtio_net_set_link(struct virtio_device *dev, bool up);
-bool virtio_net_link(struct virtio_device *dev);
+enum virtio_net_link virtio_net_link(struct virtio_device *dev);
+
+/* For who knows before the descriptor says so that the other end has gone, and why. */
+void virtio_net_lose(struct virtio_device *dev, const char *why);
+
 void virtio_net_count(struct virtio_device *dev, struct virtio_net_counters *out);
 
 #endif

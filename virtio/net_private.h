@@ -71,7 +71,7 @@ struct vnet {
 	unsigned active;   /* pairs in use */
 	uint64_t offloads; /* VIRTIO_NET_F_GUEST_*: what of those negotiated the guest takes now */
 	uint32_t most;     /* bytes of the largest packet, its header included */
-	void (*on_dead)(void *arg, const char *name);
+	void (*on_dead)(void *arg, const char *name, const char *why);
 	void *arg;
 	struct vnet_filter filter;
 	struct vnet_pair *pair;

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <linux/virtio_net.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
@@ -29,10 +30,12 @@ static const uint8_t own_mac[6] = {2, 0, 0, 0, 0, 1};
 static struct rig rig;
 static int peer[NET_PAIRS_MAX]; /* the other ends */
 static unsigned deaths;
+static char why_dead[64];
 
-static void dead(void *arg, const char *name)
+static void dead(void *arg, const char *name, const char *why)
 {
 	assert_string_equal(name, "net0");
+	snprintf(why_dead, sizeof(why_dead), "%s", why);
 	deaths++;
 }
 
@@ -806,6 +809,45 @@ static void test_link(void **state)
 	assert_int_equal(leave(0, &p, 5000), HDR + 60);
 }
 
+static void look_at_link(void *arg)
+{
+	*(enum virtio_net_link *)arg = virtio_net_link(rig.dev);
+}
+
+static enum virtio_net_link link_now(void)
+{
+	enum virtio_net_link link;
+
+	loop_call(rig.io, look_at_link, &link);
+	return link;
+}
+
+static void lose(void *arg)
+{
+	virtio_net_lose(rig.dev, arg);
+}
+
+/* Before its descriptor says so; the first reason stands. */
+static void test_other_end_is_lost(void **state)
+{
+	const struct virtio_net_hdr_v1 h = {0};
+	char why[] = "its helper has ended", again[] = "again";
+
+	go_live(&rig, F(STATUS) | F(MRG_RXBUF), 16);
+	assert_int_equal(link_now(), VIRTIO_NET_UP);
+	loop_call(rig.io, lose, why);
+	wait_interrupt(&rig, 5000);
+	assert_int_equal(status_in_config(), 0);
+	loop_call(rig.io, lose, again);
+	close(peer[0]);
+	peer[0] = 0;
+	post(1, 0, &h, 60);
+	reap(1, 0, 0);
+	assert_int_equal(deaths, 1);
+	assert_string_equal(why_dead, why);
+	assert_int_equal(link_now(), VIRTIO_NET_LOST);
+}
+
 static void test_other_end_goes(void **state)
 {
 	const struct virtio_net_hdr_v1 h = {0};
@@ -816,9 +858,11 @@ static void test_other_end_goes(void **state)
 	peer[0] = 0;
 	wait_interrupt(&rig, 5000);
 	assert_int_equal(status_in_config(), 0);
+	assert_int_equal(link_now(), VIRTIO_NET_LOST);
 	loop_call(rig.io, set_link, &up);
 	assert_int_equal(status_in_config(), 0);
 	assert_int_equal(deaths, 1);
+	assert_string_equal(why_dead, "its other end has gone");
 	post(1, 0, &h, 60);
 	reap(1, 0, 0);
 	give(0, 0, DATA(0), 2048);
@@ -922,6 +966,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_pairs, setup_two, teardown),
 		cmocka_unit_test_setup_teardown(test_pairs_unknown, setup_two, teardown),
 		TEST(test_link),
+		TEST(test_other_end_is_lost),
 		TEST(test_other_end_goes),
 		TEST(test_save_and_load),
 		TEST(test_bad_state),
