@@ -60,6 +60,21 @@ static json_t *describe_disks(struct machine *m)
 	return list;
 }
 
+static json_t *describe_nics(struct machine *m)
+{
+	json_t *list;
+	char *text = NULL;
+	size_t len;
+	FILE *f = open_memstream(&text, &len);
+
+	if (!f)
+		return NULL;
+	machine_put_nics(m, f);
+	list = fclose(f) ? NULL : json_loads(text, 0, NULL);
+	free(text);
+	return list;
+}
+
 static int run_status(struct api_request *r)
 {
 	const struct api *a = r->api;
@@ -74,6 +89,7 @@ static int run_status(struct api_request *r)
 	json_add_real(&o, "uptime", (double)(now_ns() - a->started_ns) / 1e9);
 	json_add_uint(&o, "pid", (uint64_t)getpid());
 	json_add(&o, "disks", describe_disks(a->machine));
+	json_add(&o, "nics", describe_nics(a->machine));
 	if (state == MACHINE_PAUSED && *why)
 		json_add_string(&o, "why", why);
 	if (state == MACHINE_ENDED)
@@ -195,6 +211,27 @@ static int run_limit_disk(struct api_request *r)
 	return r->result ? 0 : fail(ENOMEM, "out of memory");
 }
 
+struct link {
+	char *id;
+	unsigned up;
+};
+
+static const char *const link_states[] = {"down", "up", NULL};
+
+static const struct field link_args[] = {
+	{"id", "NIC", "as status calls it; not needed where there is but one",
+		.offset = offsetof(struct link, id), .type = FIELD_STRING, .commands = API_ARG},
+	{"state", "up|down", "whether its cable is plugged in", .offset = offsetof(struct link, up),
+		.type = FIELD_ENUM, .names = link_states, .commands = API_ARG | FIELD_MANDATORY},
+};
+
+static int run_link(struct api_request *r)
+{
+	const struct link *args = r->args->values;
+
+	return machine_set_link(r->api->machine, args->id, args->up);
+}
+
 struct attach_disk {
 	char *disk;
 	uint64_t off, len;
@@ -269,6 +306,8 @@ static const struct api_verb verbs[] = {
 	{"limit-disk", IN(RUNNING) | IN(PAUSED), 0, run_limit_disk,
 		"change how much a disk does in a second, or say it; what is not given stays",
 		.args = ARGS(limit_disk_args, struct limit_disk)},
+	{"link", IN(RUNNING) | IN(PAUSED), 0, run_link, "plug a NIC's cable in or out",
+		.args = ARGS(link_args, struct link)},
 	{"attach-disk", IN(RUNNING) | IN(PAUSED), DISK_FILES_MAX, run_attach_disk,
 		"give the guest one more disk, whose open files come with it",
 		.args = ARGS(attach_disk_args, struct attach_disk)},

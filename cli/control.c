@@ -202,6 +202,26 @@ static bool is_mandatory(const struct field *d)
 	return d->commands & FIELD_MANDATORY;
 }
 
+/* One before a mandatory one may be a word, too. */
+static bool may_be_word(const struct api_verb *v, unsigned i)
+{
+	const struct field *d = &v->args.table[i];
+
+	return is_mandatory(d) || (i + 1 < v->args.count && is_mandatory(d + 1));
+}
+
+/* How many words there are beside those that have to be. */
+static unsigned spare_words(const struct api_verb *v, char **words)
+{
+	unsigned n = 0;
+
+	while (words[n] && !strchr(words[n], '='))
+		n++;
+	for (unsigned i = 0; i < v->args.count && n; i++)
+		n -= is_mandatory(&v->args.table[i]);
+	return n;
+}
+
 static int set_arg(json_t *args, const char *key, const char *value)
 {
 	/* What is not UTF-8 is no string to it. */
@@ -224,6 +244,7 @@ static int take_key(json_t *args, char *word)
 /* The words after a VM's name: the mandatory arguments in the order of the table, then keys. */
 static int take_args(const struct api_verb *v, char **words, json_t *args)
 {
+	unsigned spare = spare_words(v, words);
 	int rc = 0;
 
 	for (unsigned i = 0; i < v->args.count && !rc; i++) {
@@ -231,7 +252,7 @@ static int take_args(const struct api_verb *v, char **words, json_t *args)
 
 		if (is_mandatory(d) && !*words)
 			rc = fail(EINVAL, "%s: which %s? see --help", v->name, d->arg);
-		else if (is_mandatory(d))
+		else if (is_mandatory(d) || (may_be_word(v, i) && spare && spare--))
 			rc = set_arg(args, d->name, *words++);
 	}
 	while (!rc && *words)
@@ -270,6 +291,8 @@ static void usage_verb(const struct api_verb *v, const struct fields *f)
 
 		if (is_mandatory(d))
 			printf(" %s", d->arg);
+		else if (may_be_word(v, i))
+			printf(" [%s]", d->arg);
 		else
 			printf(" [%s=%s]", d->name, d->arg);
 	}
@@ -279,8 +302,8 @@ static void usage_verb(const struct api_verb *v, const struct fields *f)
 		const struct field *d = &v->args.table[i];
 		char key[32];
 
-		snprintf(key, sizeof(key), "%s%s%s", is_mandatory(d) ? "" : d->name,
-			is_mandatory(d) ? "" : "=", d->arg);
+		snprintf(key, sizeof(key), "%s%s%s", may_be_word(v, i) ? "" : d->name,
+			may_be_word(v, i) ? "" : "=", d->arg);
 		printf("  %-25s %s\n", key, d->help);
 	}
 	fields_print_help(f, stdout);

@@ -39,6 +39,8 @@ struct devices_host {
 	void (*disk_stopped)(void *arg, const char *why);
 	/* These hot-plug slots, a bit each: devices_eject is due. */
 	void (*ejected)(void *arg, unsigned slots);
+	/* The other end of a NIC has gone, and why. */
+	void (*nic_lost)(void *arg, const char *nic, const char *why);
 	void *arg;
 };
 
@@ -102,6 +104,7 @@ int devices_add_nics(struct devices *d, const struct machine_config *cfg);
 
 /* NULL: there is none of that name. */
 struct disk *devices_find_disk(struct devices *d, const char *id);
+struct nic *devices_find_nic(struct devices *d, const char *id);
 
 /*
  * While vCPUs run or are parked, on the control loop's thread. Attach takes `cfg`, which is

@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 struct making {
+	const struct devices_host *host;
 	const struct net_config *cfg;
 	const struct net_end *end;
 	struct virtio_device *dev;
@@ -20,8 +21,9 @@ struct making {
 static void make(void *arg)
 {
 	struct making *m = arg;
+	const struct nic_host host = {.lost = m->host->nic_lost, .arg = m->host->arg};
 
-	m->rc = nic_create(&m->dev, m->cfg, m->end);
+	m->rc = nic_create(&m->dev, m->cfg, m->end, &host);
 	if (m->rc)
 		snprintf(m->why, sizeof(m->why), "%s", last_error());
 }
@@ -30,16 +32,28 @@ static void make(void *arg)
 static int add_nic(
 	struct devices *d, const struct net_config *cfg, const struct net_end *end, unsigned place)
 {
-	struct making m = {.cfg = cfg, .end = end};
+	struct making m = {.host = &d->host, .cfg = cfg, .end = end};
+	struct nic *n;
 	int rc;
 
 	loop_call(d->io, make, &m);
 	if (m.rc)
 		return fail(-m.rc, "%s", m.why);
 	rc = devices_plug(d, m.dev, virtio_net_destroy, &place);
-	if (!rc)
-		d->nic[d->nics++] = (struct nic){.cfg = cfg, .dev = m.dev, .place = place};
-	return rc;
+	if (rc)
+		return rc;
+	n = &d->nic[d->nics++];
+	*n = (struct nic){.cfg = cfg, .dev = m.dev, .place = place, .mtu = end->mtu};
+	memcpy(n->tap, end->name, sizeof(n->tap));
+	return 0;
+}
+
+struct nic *devices_find_nic(struct devices *d, const char *id)
+{
+	for (unsigned i = 0; i < d->nics; i++)
+		if (!strcmp(d->nic[i].cfg->id, id))
+			return &d->nic[i];
+	return NULL;
 }
 
 int devices_add_nics(struct devices *d, const struct machine_config *cfg)

@@ -63,6 +63,7 @@ enum {
 	ASKED_PANIC_DONE = 1u << 5,
 	ASKED_DISK_STOP = 1u << 6,
 	ASKED_EJECT = 1u << 7,
+	ASKED_EVENTS = 1u << 8,
 };
 
 static void ring(struct machine *m, unsigned what)
@@ -112,6 +113,11 @@ static void guest_ejected(void *arg, unsigned slots)
 
 	if (devices_eject(&m->devices, slots))
 		ask(m, ASKED_EJECT);
+}
+
+void machine_ring_events(struct machine *m)
+{
+	ring(m, ASKED_EVENTS);
 }
 
 static void vcpu_ended(void *arg, struct vcpu *v, enum vcpu_end why)
@@ -210,6 +216,8 @@ static void on_asked(void *arg, uint32_t events)
 	if (read(m->asked_watch.fd, &count, sizeof(count)) < 0)
 		return;
 	asked = __atomic_exchange_n(&m->asked, 0, __ATOMIC_ACQ_REL);
+	if (asked & ASKED_EVENTS)
+		machine_tell_events(m);
 	if (m->state != MACHINE_RUNNING && m->state != MACHINE_PAUSED)
 		return;
 	if (asked & (ASKED_PANIC_SAID | ASKED_PANIC_DONE))
@@ -315,8 +323,8 @@ static int watch_requests(struct machine *m)
 
 static int build(struct machine *m)
 {
-	const struct devices_host host = {
-		guest_power_off, guest_reset, guest_panicked, disk_stopped, guest_ejected, m};
+	const struct devices_host host = {guest_power_off, guest_reset, guest_panicked,
+		disk_stopped, guest_ejected, machine_nic_lost, m};
 	int rc = watch_requests(m);
 
 	if (!rc)
@@ -352,7 +360,7 @@ int machine_create(struct machine **out, struct loop *control, const struct mach
 	m->cfg = *cfg;
 	m->control = control;
 	m->kvm = (struct kvm){.dev = -1, .vm = -1};
-	pthread_mutex_init(&m->stop_lock, NULL);
+	pthread_mutex_init(&m->note_lock, NULL);
 	m->asked_watch = WATCH_INIT(on_asked, m);
 	machine_mark(m, "start");
 	rc = build(m);
@@ -388,7 +396,7 @@ void machine_destroy(struct machine *m)
 		close(m->cfg.kvm_fd);
 	if (m->cfg.kernel_fd >= 0)
 		close(m->cfg.kernel_fd);
-	pthread_mutex_destroy(&m->stop_lock);
+	pthread_mutex_destroy(&m->note_lock);
 	free(m);
 }
 
@@ -477,7 +485,8 @@ int machine_reset(struct machine *m)
 		rc = load_guest(m);
 	if (rc)
 		return rc;
-	__atomic_store_n(&m->asked, 0, __ATOMIC_RELEASE); /* what the old guest asked for */
+	__atomic_fetch_and(
+		&m->asked, ASKED_EVENTS, __ATOMIC_ACQ_REL); /* not what the old guest asked for */
 	machine_tell(m, "reset");
 	return running ? machine_resume(m) : 0;
 }

@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 struct loop;
 struct loader_initrd;
@@ -175,6 +176,24 @@ int machine_attach_disk(
  * without it. RUNNING or PAUSED. 0 or -errno.
  */
 int machine_detach(struct machine *m, const char *id, int told);
+
+/*
+ * Something of the VM's surroundings that is worth a line: logged as a warning at once, told as an
+ * event soon. From any thread.
+ */
+void machine_note(struct machine *m, const char *text);
+
+/* Plugs the cable of a NIC in or out; `id` NULL: it has but one. 0 or -errno. */
+int machine_set_link(struct machine *m, const char *id, bool up);
+
+/* Writes what can be said of its NICs, as a JSON array. */
+void machine_put_nics(struct machine *m, FILE *f);
+
+/*
+ * What is at the other end of a NIC does no more, and why: the event "network: ID: WHY; its link is
+ * down", and so it is from then on. The first reason stands. No-op where it has no such NIC.
+ */
+void machine_lose_nic(struct machine *m, const char *id, const char *why);
 
 enum machine_state machine_state(const struct machine *m);
 enum machine_end machine_end_reason(const struct machine *m);

@@ -141,18 +141,18 @@ unsigned machine_disks(struct machine *m, struct machine_disk *disks)
 
 void machine_note_stop(struct machine *m, const char *why)
 {
-	pthread_mutex_lock(&m->stop_lock);
+	pthread_mutex_lock(&m->note_lock);
 	if (!*m->stop_noted)
 		snprintf(m->stop_noted, sizeof(m->stop_noted), "%s", why);
-	pthread_mutex_unlock(&m->stop_lock);
+	pthread_mutex_unlock(&m->note_lock);
 }
 
 static void take_note(struct machine *m, char *text, size_t len)
 {
-	pthread_mutex_lock(&m->stop_lock);
+	pthread_mutex_lock(&m->note_lock);
 	snprintf(text, len, "%s", m->stop_noted);
 	*m->stop_noted = '\0';
-	pthread_mutex_unlock(&m->stop_lock);
+	pthread_mutex_unlock(&m->note_lock);
 }
 
 struct held {

@@ -31,8 +31,9 @@ struct machine {
 	struct vcpu **cpu;
 	uint32_t cpus;
 
-	pthread_mutex_t stop_lock; /* guards stop_noted */
+	pthread_mutex_t note_lock; /* guards stop_noted and events */
 	char stop_noted[192];      /* the first words of a disk that stops the machine */
+	char events[1024];         /* lines that are to be told */
 	char why_stopped[192];     /* those it was paused for; "" where it was not */
 
 	struct watch asked_watch; /* an eventfd */
@@ -55,6 +56,13 @@ void machine_forget_stop(struct machine *m);
 void machine_mark(struct machine *m, const char *phase);
 
 void machine_tell(struct machine *m, const char *what);
+
+/* Has the control loop look at m->events, from any thread, and what it does then. */
+void machine_ring_events(struct machine *m);
+void machine_tell_events(struct machine *m);
+
+/* As devices_host.nic_lost has it. */
+void machine_nic_lost(void *arg, const char *nic, const char *why);
 
 /* Returns once no vCPU runs guest code, or lets them all go on. */
 void machine_park_all(struct machine *m);

@@ -140,6 +140,8 @@ char *machine_stats(struct machine *m)
 	fputs(",", f);
 	print_phases(m, f);
 	print_exits(m, f);
+	fputs(",\"nics\":", f);
+	machine_put_nics(m, f);
 	print_bus(&m->devices.pio, "ports", f);
 	print_bus(&m->devices.mmio, "registers", f);
 	fputs("}", f);

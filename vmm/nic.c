@@ -54,13 +54,16 @@ void nic_finish(struct nic_helper *h)
 	net_user_finish(&h->user);
 }
 
-int nic_create(struct virtio_device **out, const struct net_config *n, const struct net_end *end)
+int nic_create(struct virtio_device **out, const struct net_config *n, const struct net_end *end,
+	const struct nic_host *host)
 {
 	struct virtio_net_args args = {
 		.name = n->id,
 		.end = *end,
 		.mtu = end->mtu,
 		.link_up = n->link == NET_LINK_UP,
+		.dead = end->tap ? host->lost : NULL,
+		.arg = host->arg,
 	};
 
 	memcpy(args.mac, n->mac, sizeof(args.mac));

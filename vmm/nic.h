@@ -15,6 +15,8 @@ struct nic {
 	const struct net_config *cfg; /* borrowed */
 	struct virtio_device *dev;
 	unsigned place;
+	char tap[IFNAMSIZ]; /* at its other end; "": none */
+	uint32_t mtu;       /* as the guest is told; 0: not */
 };
 
 /* The process beside the monitor that a NIC has: one of these or none. All zeroes: none. */
@@ -40,8 +42,15 @@ int nic_await(struct nic_helper *h, struct loop *loop);
  */
 void nic_leave(struct nic_helper *h);
 void nic_finish(struct nic_helper *h);
+/* Who hears of what befalls a NIC, on its loop; never waits. */
+struct nic_host {
+	/* A tap has gone, in words. Of a helper that ends who has started it knows more. */
+	void (*lost)(void *arg, const char *name, const char *why);
+	void *arg;
+};
 
 /* A device for an open end, which is taken. On the loop that is to own it. 0 or -errno. */
-int nic_create(struct virtio_device **out, const struct net_config *n, const struct net_end *end);
+int nic_create(struct virtio_device **out, const struct net_config *n, const struct net_end *end,
+	const struct nic_host *host);
 
 #endif

@@ -3,8 +3,8 @@
 // it is told to end. A frame of another type, or for another, is dropped.
 //
 // Words of the command line: `plain` takes no offloads and no merging of buffers; `filter` has the
-// device filter, and fails where something comes through that is not for it. Says READY, and how
-// many it sent back.
+// device filter, and fails where something comes through that is not for it; `link` says each time
+// that the link has gone up or down. Says READY, and how many it sent back.
 #include "tests/guests/net.h"
 
 #include <string.h>
@@ -34,10 +34,21 @@ static void send_back(uint32_t len)
 	net_send(&net, packet, len);
 }
 
+static void watch_link(void)
+{
+	static bool down;
+
+	if (net_link_up(&net) == down) {
+		down = !down;
+		print(down ? "link down\n" : "link up\n");
+	}
+}
+
 void guest_main(void)
 {
-	uint64_t features = RING_EVENT | RING_INDIRECT | NET_F(CTRL_VQ) | NET_F(CTRL_RX);
-	bool filter = told("filter");
+	uint64_t features =
+		RING_EVENT | RING_INDIRECT | NET_F(CTRL_VQ) | NET_F(CTRL_RX) | NET_F(STATUS);
+	bool filter = told("filter"), link = told("link");
 	unsigned count = 0;
 
 	if (!told("plain"))
@@ -55,6 +66,8 @@ void guest_main(void)
 
 		if (!len)
 			relax();
+		if (!len && link)
+			watch_link();
 		if (len && filter)
 			CHECK(mine || frame[0] == 0xff);
 		if (mine && net_type(frame) == NET_END)

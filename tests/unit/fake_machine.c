@@ -132,6 +132,18 @@ int machine_detach(struct machine *m, const char *id, int told)
 	return rc;
 }
 
+void machine_put_nics(struct machine *m, FILE *f)
+{
+	fputs("[{\"id\":\"net0\"}]", f);
+}
+
+int machine_set_link(struct machine *m, const char *id, bool up)
+{
+	m->calls++;
+	snprintf(m->link, sizeof(m->link), "%s %s", id ? id : "-", up ? "up" : "down");
+	return m->rc < 0 ? fail(-m->rc, "the fake refuses") : 0;
+}
+
 void machine_end(struct machine *m, enum machine_end why)
 {
 	m->state = MACHINE_ENDED;

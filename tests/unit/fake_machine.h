@@ -14,6 +14,7 @@ struct machine {
 	struct disk_limits limits; /* of its disk, "data" */
 	char attached[32];         /* the name of what came last, and what with it */
 	struct disk_files files;
+	char link[32]; /* the NIC whose link was set last, and to what */
 };
 
 #endif

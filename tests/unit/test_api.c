@@ -126,37 +126,39 @@ static void verbs_and_states(void **state)
 /* Each verb in each state is permitted exactly where the machine's own rules permit it. */
 static void every_state(void **state)
 {
-	static const char *const permitted[][2] = {{"status", "crpe"}, {"stats", "crpe"},
-		{"pause", "r"}, {"resume", "p"}, {"reset", "rp"}, {"power-button", "r"},
-		{"kill", "crp"}, {"resize-disk", "rp"}, {"limit-disk", "rp"}, {"attach-disk", "rp"},
-		{"detach", "rp"}};
+	static const char *const t[][3] = {
+		/* when, and the arguments that it takes */
+		{"status", "crpe"},
+		{"stats", "crpe"},
+		{"pause", "r"},
+		{"resume", "p"},
+		{"reset", "rp"},
+		{"power-button", "r"},
+		{"kill", "crp"},
+		{"resize-disk", "rp", "{\"id\":\"data\"}"},
+		{"limit-disk", "rp", "{\"id\":\"data\"}"},
+		{"link", "rp", "{\"state\":\"up\"}"},
+		{"attach-disk", "rp", "{\"disk\":\"path=x\"}"},
+		{"detach", "rp", "{\"id\":\"data\"}"},
+	};
 	struct fixture *x = *state;
-	json_t *args = json_pack("{s:s}", "id", "data");
-	json_t *disk = json_pack("{s:s}", "disk", "path=x");
 	unsigned n;
 
 	api_verbs(&n);
-	assert_int_equal(n, ARRAY_SIZE(permitted));
-	for (unsigned v = 0; v < n; v++) {
-		for (unsigned s = 0; s < 4; s++) {
-			json_t *result;
-			const struct api_verb *verb = api_find(permitted[v][0]);
-			bool attach = !strcmp(verb->name, "attach-disk");
-			struct api_fds fds = {.count = attach};
-			const json_t *given = attach ? disk : args;
-			int rc;
+	assert_int_equal(n, ARRAY_SIZE(t));
+	for (unsigned i = 0; i < 4 * n; i++) {
+		const struct api_verb *verb = api_find(t[i / 4][0]);
+		json_t *result, *args = t[i / 4][2] ? json_loads(t[i / 4][2], 0, NULL) : NULL;
+		struct api_fds fds = {.count = !strcmp(verb->name, "attach-disk")};
 
-			if (attach)
-				fds.fd[0] = dup(STDERR_FILENO);
-
-			x->machine = (struct machine){.state = (enum machine_state)s};
-			rc = api_run(&x->api, verb, verb->args.count ? given : NULL, &fds, &result);
-			assert_int_equal(rc, strchr(permitted[v][1], "crpe"[s]) ? 0 : -EBUSY);
-			json_decref(result);
-		}
+		if (fds.count)
+			fds.fd[0] = dup(STDERR_FILENO);
+		x->machine = (struct machine){.state = (enum machine_state)(i % 4)};
+		assert_int_equal(api_run(&x->api, verb, args, &fds, &result),
+			strchr(t[i / 4][1], "crpe"[i % 4]) ? 0 : -EBUSY);
+		json_decref(result);
+		json_decref(args);
 	}
-	json_decref(args);
-	json_decref(disk);
 }
 
 static void status(void **state)
@@ -180,6 +182,9 @@ static void status(void **state)
 		"\"cache\":\"writeback\",\"engine\":\"io_uring\","
 		"\"address\":\"mmio 0xd0000000\",\"on-error\":\"stop\",\"errors\":3,\"held\":2,"
 		"\"limits\":{\"bw\":0,\"bw-burst\":0,\"iops\":0,\"iops-burst\":0}}");
+	free(disk);
+	disk = json_dumps(json_object_get(r, "nics"), JSON_COMPACT);
+	assert_string_equal(disk, "[{\"id\":\"net0\"}]");
 	free(disk);
 	json_decref(r);
 	x->machine.state = MACHINE_PAUSED;
@@ -282,6 +287,26 @@ static void limits(void **state)
 	x->machine.rc = -EINVAL;
 	assert_string_equal(
 		limit(fd, ""), "{\"ok\":false,\"error\":\"limit-disk: the fake refuses\"}");
+	close(fd);
+}
+
+static void links(void **state)
+{
+	struct fixture *x = *state;
+	int fd = dial(x);
+
+	assert_string_equal(ask(fd, "{\"verb\":\"link\",\"args\":{\"state\":\"down\"}}\n"),
+		"{\"ok\":true,\"result\":{}}");
+	assert_string_equal(x->machine.link, "- down");
+	assert_string_equal(
+		ask(fd, "{\"verb\":\"link\",\"args\":{\"state\":\"up\",\"id\":\"net1\"}}\n"),
+		"{\"ok\":true,\"result\":{}}");
+	assert_string_equal(x->machine.link, "net1 up");
+	assert_string_equal(ask(fd, "{\"verb\":\"link\",\"args\":{\"state\":\"off\"}}\n"),
+		"{\"ok\":false,\"error\":\"link: state off: must be one of down, up\"}");
+	assert_string_equal(ask(fd, "{\"verb\":\"link\"}\n"),
+		"{\"ok\":false,\"error\":\"link: state: is missing\"}");
+	assert_int_equal(x->machine.calls, 2);
 	close(fd);
 }
 
@@ -713,6 +738,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(garbage, setup, teardown),
 		cmocka_unit_test_setup_teardown(arguments, setup, teardown),
 		cmocka_unit_test_setup_teardown(limits, setup, teardown),
+		cmocka_unit_test_setup_teardown(links, setup, teardown),
 		cmocka_unit_test_setup_teardown(attach_disk, setup, teardown),
 		cmocka_unit_test_setup_teardown(detach, setup, teardown),
 		cmocka_unit_test_setup_teardown(descriptors_not_wanted, setup, teardown),

@@ -11,10 +11,10 @@ needs_taps() {
 	ip link del probe
 }
 
-# tap NAME [OPTION]...: a tap that is up.
+# tap NAME [OPTION]...: a tap that is up, over which the host says nothing by itself.
 tap() {
 	ip tuntap add dev "$1" mode tap "${@:2}" || fail "no tap $1"
-	ip link set "$1" up mtu 9000
+	ip link set "$1" addrgenmode none up mtu 9000
 }
 
 # no_interface_left [NAME]...: deletes those that the test has made; there is no other.
@@ -55,6 +55,74 @@ test_net_own_tap() {
 	[ -n "$name" ] || fail 'no tap of its own'
 	timeout 60 "$suite/net-peer" "$name" "$mac" 10 100 || fail "echo on $name"
 	ends 0
+	no_interface_left
+}
+
+test_net_link() {
+	needs_taps
+	tap t0
+	tap t1
+	start vm net-echo --net "tap,name=t0,mac=$mac,link=down" --net tap,name=t1,id=second \
+		--append link
+	await 'link down'
+	refused_beside 'vm: which NIC? it has 2' kvick link vm up
+	refused_beside 'vm: it has no NIC net1' kvick link vm net1 up
+	refused_beside 'vm: link: state maybe: must be one of' kvick link vm net0 maybe
+	kvick link vm net0 up
+	status_is 0
+	await 'link up'
+	timeout 60 "$suite/net-peer" --stay t0 "$mac" 10 100 || fail 'no echo'
+	kvick status vm
+	says '"link": "up"'
+	kvick link vm net0 down
+	await 'link down'
+	kvick status vm
+	says '"link": "down"'
+	kvick link vm net0 up
+	await 'link up'
+	timeout 60 "$suite/net-peer" t0 "$mac" 10 100 || fail 'no echo once it is up again'
+	await 'frames: 20'
+	ends 0
+	no_interface_left t0 t1
+}
+
+# What status and stats say of a NIC agrees with what was sent.
+test_net_counters() {
+	needs_taps
+	tap t0
+	start vm net-echo --net "tap,name=t0,mac=$mac,queues=1" --stats stats --append filter
+	timeout 60 "$suite/net-peer" --stay t0 "$mac" 100 500 || fail 'no echo'
+	timeout 60 "$suite/net-peer" t0 02:00:00:00:00:77 0 || fail 'nothing for another'
+	for _ in $(seq 100); do
+		kvick stats vm
+		! grep -q '"filtered": 1' out || break
+	done
+	kvick status vm
+	"$suite/nic-says" id net0 kind tap tap t0 mac "$mac" mtu 9000 queues 1 link up \
+		address 'pci 00:03.0' tx.packets 100 tx.bytes 50000 rx.bytes 50000 \
+		drops.bad 0 drops.filtered 1 <out || fail "$(cat out)"
+	timeout 60 "$suite/net-peer" t0 "$mac" 0 || fail 'no end'
+	ends 0
+	grep -q '"tx":{"packets":100,' stats || fail 'no word of it in --stats'
+	no_interface_left t0
+}
+
+# The VM goes on, and says so once.
+test_net_tap_deleted() {
+	needs_taps
+	tap t0
+	start vm net-echo --net "tap,name=t0,mac=$mac" --append link
+	ip link del t0
+	await 'link down'
+	kvick status vm
+	says '"link": "lost"'
+	refused_beside 'vm: NIC net0: there is nothing at its other end any more' kvick link vm up
+	kvick pause vm
+	kvick resume vm
+	[ "$(grep -c 'network: net0: tap t0 has gone; its link is down' err-vm)" = 1 ] ||
+		fail 'not one event'
+	kvick kill vm
+	ends 137
 	no_interface_left
 }
 
