@@ -67,33 +67,30 @@ void virtio_net_watch(struct vnet_pair *p, uint32_t events)
 }
 
 /* What the guest sends from now on is dropped, also what waits to be sent. */
-static void lose(struct vnet *v, const char *why)
+void virtio_net_lose(struct virtio_device *dev)
 {
-	if (v->dead)
-		return;
+	struct vnet *v = vnet_of(dev);
+
 	v->dead = true;
 	for (unsigned i = 0; i < v->port.end.pairs; i++) {
 		unwatch(&v->pair[i]);
 		if (v->started)
-			virtio_kick_again(&v->dev, 2 * i + 1);
+			virtio_kick_again(dev, 2 * i + 1);
 	}
 	virtio_net_tell_status(v);
-	if (v->on_dead)
-		v->on_dead(v->arg, v->dev.name, why);
 }
 
 void virtio_net_is_dead(struct vnet *v)
 {
 	char why[IFNAMSIZ + 16] = "its other end has gone";
 
+	if (v->dead)
+		return;
+	virtio_net_lose(&v->dev);
 	if (v->port.end.tap)
 		snprintf(why, sizeof(why), "tap %s has gone", v->port.end.name);
-	lose(v, why);
-}
-
-void virtio_net_lose(struct virtio_device *dev, const char *why)
-{
-	lose(vnet_of(dev), why);
+	if (v->on_dead)
+		v->on_dead(v->arg, v->dev.name, why);
 }
 
 static void ready(void *arg, uint32_t events)

@@ -42,8 +42,8 @@ enum virtio_net_link {
 void virtio_net_set_link(struct virtio_device *dev, bool up);
 enum virtio_net_link virtio_net_link(struct virtio_device *dev);
 
-/* For who knows before the descriptor says so that the other end has gone, and why. */
-void virtio_net_lose(struct virtio_device *dev, const char *why);
+/* For who knows before the descriptor says so that the other end has gone: `dead` is not called. */
+void virtio_net_lose(struct virtio_device *dev);
 
 void virtio_net_count(struct virtio_device *dev, struct virtio_net_counters *out);
 

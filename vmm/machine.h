@@ -191,7 +191,7 @@ void machine_put_nics(struct machine *m, FILE *f);
 
 /*
  * What is at the other end of a NIC does no more, and why: the event "network: ID: WHY; its link is
- * down", and so it is from then on. The first reason stands. No-op where it has no such NIC.
+ * down", and so it is from then on. On the control loop's thread. No-op where it has no such NIC.
  */
 void machine_lose_nic(struct machine *m, const char *id, const char *why);
 

@@ -49,25 +49,19 @@ void machine_nic_lost(void *arg, const char *nic, const char *why)
 	machine_note(arg, text);
 }
 
-struct loss {
-	struct virtio_device *dev;
-	const char *why;
-};
-
 static void lose(void *arg)
 {
-	const struct loss *l = arg;
-
-	virtio_net_lose(l->dev, l->why);
+	virtio_net_lose(arg);
 }
 
 void machine_lose_nic(struct machine *m, const char *id, const char *why)
 {
 	const struct nic *n = devices_find_nic(&m->devices, id);
-	struct loss l = {.dev = n ? n->dev : NULL, .why = why};
 
-	if (n)
-		loop_call(m->devices.io, lose, &l);
+	if (!n)
+		return;
+	loop_call(m->devices.io, lose, n->dev);
+	machine_nic_lost(m, id, why);
 }
 
 /* ---- what is changed ---- */

@@ -88,8 +88,9 @@ static int spawn(struct net_user *u, const struct net_host *host, const struct e
 
 	if (!argv)
 		return fail(ENOMEM, "out of memory");
-	argv[n] = strdup(PROGRAM);
-	rc = rc ? rc : argv[n++] ? 0 : fail(ENOMEM, "out of memory");
+	argv[0] = strdup(PROGRAM);
+	n = argv[0] != NULL;
+	rc = rc ? rc : n ? 0 : fail(ENOMEM, "out of memory");
 	rc = rc ? rc : put_options(argv, &n, u->cfg, host);
 	if (!rc) {
 		rc = helper_spawn(&u->pid, program, argv, fds, ARRAY_SIZE(fds));
@@ -202,11 +203,11 @@ static const char *ending(struct net_user *u, char *text, size_t size)
 static void ended(void *arg, uint32_t events)
 {
 	struct net_user *u = arg;
-	char how[32];
+	char how[32], why[64];
 
 	loop_del(u->loop, &u->watch);
-	log_warn("network: %s: " PROGRAM " ended %s; its link is down", u->cfg->id,
-		ending(u, how, sizeof(how)));
+	snprintf(why, sizeof(why), PROGRAM " ended %s", ending(u, how, sizeof(how)));
+	u->lost(u->arg, u->cfg->id, why);
 }
 
 static int take_answer(struct net_user *u)

@@ -27,6 +27,8 @@ struct net_user {
 	const volatile uint64_t *counters; /* SLIRP_COUNTS of them, which it keeps up to date */
 	struct loop *loop;
 	struct watch watch;
+	void (*lost)(void *arg, const char *id, const char *why); /* it has ended */
+	void *arg;
 };
 
 /* Starts the process. *end is its packets', and *guest what a guest of it is to have. 0 or -errno
@@ -36,8 +38,8 @@ int net_user_open(struct net_user *u, const struct net_config *n, const struct n
 
 /*
  * Waits until it serves: 0, or -errno with what kept it from that, a port in use say. Its end from
- * then on is told of by a line in the log, by `loop`, which is this thread's. No-op where there is
- * none.
+ * then on is told to u->lost, which is set before, by `loop`, which is this thread's. No-op where
+ * there is none.
  */
 int net_user_await(struct net_user *u, struct loop *loop);
 

@@ -219,6 +219,11 @@ static void stop(void *arg)
 	loop_stop(loop);
 }
 
+static void lost(void *arg, const char *id, const char *why)
+{
+	snprintf(arg, 96, "%s: %s", id, why);
+}
+
 static void test_dies(void **state)
 {
 	struct timer soon = TIMER_INIT(stop, NULL);
@@ -226,16 +231,19 @@ static void test_dies(void **state)
 	struct net_user u;
 	struct net_end end;
 	struct net_guest guest;
-	char byte;
+	char byte, told[96] = "";
 
 	parse(&n, "user");
 	assert_int_equal(net_user_open(&u, &n, &host, &end, &guest), 0);
+	u.lost = lost;
+	u.arg = told;
 	assert_int_equal(net_user_await(&u, loop), 0);
 	kill(u.pid, SIGKILL);
 	assert_int_equal(recv(u.control, &byte, 1, 0), 0); /* it is gone */
 	loop_arm(loop, &soon, 1000000);
 	assert_int_equal(loop_run(loop), 0);
 	assert_int_equal(u.pid, 0);
+	assert_string_equal(told, "net0: kvick-slirp ended by signal 9");
 	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
 	assert_int_equal(read(end.fd[0], &byte, 1), 0);
 	port_close(&end);

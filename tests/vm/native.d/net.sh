@@ -126,6 +126,20 @@ test_net_tap_deleted() {
 	no_interface_left
 }
 
+test_net_helper_killed() {
+	local helper
+	[ -n "$own_network" ] || skip 'no network namespace of its own'
+	start vm net-echo --net user,id=wan --append link
+	helper=$(pgrep -P "$pid") || fail 'no helper'
+	kill -9 "$helper"
+	await 'link down'
+	kvick status vm
+	"$suite/nic-says" id wan kind user tap '' link lost mtu 65520 <out || fail "$(cat out)"
+	says 'network: wan: kvick-slirp ended by signal 9; its link is down'
+	kvick kill vm
+	ends 137
+}
+
 net_refused() {
 	refused "$1" boot net-echo --net "$2"
 }
