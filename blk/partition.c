@@ -9,13 +9,18 @@
 #include "blk/blk.h"
 
 #include <errno.h>
+#include <linux/fs.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 #define MBR_ENTRIES 446
 #define MBR_ENTRY 16
+#define SECTOR_BIG 4096 /* bytes, where they are not BLK_SECTOR */
 #define GPT_PROTECTIVE 0xee
+#define GPT_MAGIC "EFI PART"
+#define GPT_MAGIC_LEN 8
 #define GPT_HEADER_MIN 92u
 #define GPT_ENTRY_MIN 128u
 #define GPT_ENTRY_MAX 4096u
@@ -24,6 +29,7 @@
 struct table {
 	int fd;
 	const char *name;
+	unsigned sector;  /* bytes */
 	uint64_t sectors; /* of the disk */
 	unsigned number;  /* what is looked for */
 };
@@ -42,11 +48,11 @@ static int read_at(const struct table *t, uint64_t sector, void *buf, size_t len
 {
 	ssize_t n;
 
-	if (!range_ok(sector, (len + BLK_SECTOR - 1) / BLK_SECTOR, t->sectors))
+	if (!range_ok(sector, (len + t->sector - 1) / t->sector, t->sectors))
 		return fail(EINVAL,
 			"disk %s: its partition table goes on past its end, at sector %llu",
 			t->name, (unsigned long long)sector);
-	n = fd_pread_full(t->fd, buf, len, (off_t)(sector * BLK_SECTOR));
+	n = fd_pread_full(t->fd, buf, len, (off_t)(sector * t->sector));
 	if (n >= 0 && (size_t)n < len)
 		return fail(EIO, "disk %s: ends within its partition table", t->name);
 	return n < 0 ? failno((int)-n, "disk %s: partition table", t->name) : 0;
@@ -66,7 +72,7 @@ static int take(struct partition *out, const struct table *t, uint64_t first, ui
 			"has %llu",
 			t->name, t->number, (unsigned long long)count, (unsigned long long)first,
 			(unsigned long long)t->sectors);
-	*out = (struct partition){first * BLK_SECTOR, count * BLK_SECTOR};
+	*out = (struct partition){first * t->sector, count * t->sector, t->sector};
 	return 0;
 }
 
@@ -96,7 +102,7 @@ static int read_header(struct gpt_header *h, const struct table *t, uint64_t sec
 		return rc;
 	len = get_le32(buf + 12);
 	crc = get_le32(buf + 16);
-	if (memcmp(buf, "EFI PART", 8) != 0 || len < GPT_HEADER_MIN || len > sizeof(buf))
+	if (memcmp(buf, GPT_MAGIC, GPT_MAGIC_LEN) != 0 || len < GPT_HEADER_MIN || len > sizeof(buf))
 		return fail(EINVAL, "disk %s: no GPT header in sector %llu", t->name,
 			(unsigned long long)sector);
 	put_le32(buf + 16, 0);
@@ -256,9 +262,42 @@ static bool is_mbr(const uint8_t *sector)
 	return has_signature(sector);
 }
 
+/* Of a device its own; what a file was a copy of nobody knows. */
+static unsigned sector_of(int fd)
+{
+	int size;
+
+	return ioctl(fd, BLKSSZGET, &size) == 0 && size == SECTOR_BIG ? SECTOR_BIG : BLK_SECTOR;
+}
+
+/* Where either copy would begin with sectors of that size there is a header. */
+static bool has_header(struct table t, uint64_t size, unsigned sector)
+{
+	uint8_t first[GPT_MAGIC_LEN] = {0}, last[GPT_MAGIC_LEN] = {0};
+
+	t.sector = sector;
+	t.sectors = size / sector;
+	return (!read_at(&t, 1, first, sizeof(first)) &&
+		       !memcmp(first, GPT_MAGIC, sizeof(first))) ||
+	       (!read_at(&t, t.sectors - 1, last, sizeof(last)) &&
+		       !memcmp(last, GPT_MAGIC, sizeof(last)));
+}
+
+/* A copy of a disk has its table as it was there, whatever it lies on now. */
+static void find_sector_size(struct table *t, uint64_t size)
+{
+	unsigned other = t->sector == BLK_SECTOR ? SECTOR_BIG : BLK_SECTOR;
+
+	if (has_header(*t, size, t->sector) || !has_header(*t, size, other))
+		return;
+	t->sector = other;
+	t->sectors = size / other;
+}
+
 int partition_find(struct partition *out, int fd, const char *name, uint64_t size, unsigned number)
 {
-	struct table t = {fd, name, size / BLK_SECTOR, number};
+	unsigned own = sector_of(fd);
+	struct table t = {fd, name, own, size / own, number};
 	uint8_t sector[BLK_SECTOR];
 	int rc = read_at(&t, 0, sector, sizeof(sector));
 
@@ -266,7 +305,9 @@ int partition_find(struct partition *out, int fd, const char *name, uint64_t siz
 		return rc;
 	if (!is_mbr(sector))
 		return fail(EINVAL, "disk %s: has no partition table", name);
-	if (has_type(sector, GPT_PROTECTIVE))
+	if (has_type(sector, GPT_PROTECTIVE)) {
+		find_sector_size(&t, size);
 		return find_gpt(out, &t);
+	}
 	return find_mbr(out, &t, sector);
 }

@@ -2,8 +2,9 @@
 // Where a partition lies on a disk, by the disk's own table: MBR with logical partitions, or GPT.
 //
 // Numbers are those of Linux: in an MBR the primary ones are 1 to 4 and the logical ones go on from
-// 5; in a GPT it is the entry's place, from 1. Sectors are of 512 bytes, as the guest sees the
-// disk.
+// 5; in a GPT it is the entry's place, from 1. A table counts in sectors of the disk that it was
+// made on: of a device that is what it has, of a file 512 bytes; a GPT is also looked for as one
+// that counts in 4096, or 512 on a device that has those.
 #ifndef BLK_PARTITION_H
 #define BLK_PARTITION_H
 
@@ -13,6 +14,7 @@
 
 struct partition {
 	uint64_t off, len; /* bytes, in whole sectors; within the disk, and not at its start */
+	unsigned sector;   /* what the table counts in: 512 or 4096 bytes */
 };
 
 /*

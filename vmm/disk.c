@@ -64,6 +64,12 @@ static int look_at_partitions(const struct disk_config *d, struct disk_files *f)
 	if (size < 0)
 		return failno(errno, "disk %s", d->path);
 	rc = partition_find(&p, f->image, d->path, (uint64_t)size, number);
+	if (!rc && d->root && p.sector != BLK_SECTOR)
+		return fail(ENOTSUP,
+			"disk %s: its partition table counts in sectors of %u bytes: the guest, "
+			"whose sectors are of %u, would not find partition %u; partition=%u makes "
+			"that one the disk",
+			d->path, p.sector, BLK_SECTOR, number, number);
 	if (!rc && d->partition) {
 		f->off = p.off;
 		f->len = p.len;

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #define SIZE MIB(1)
+#define TAIL KIB(8)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -38,26 +39,29 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static uint8_t *disk;
 	static int fd;
 	struct partition p;
-	size_t len = size > 2 ? MIN(size - 2, SIZE) : 0, tail = MIN(len, KIB(1));
+	struct gpt table;
+	size_t len = size > 2 ? MIN(size - 2, SIZE) : 0, tail = MIN(len, TAIL);
 
 	if (!len)
 		return 0;
 	if (!disk)
 		disk = make_disk(&fd);
+	table = (struct gpt){disk, SIZE, data[1] & 8 ? 4096 : 512};
 	memcpy(disk, data + 2, len);
 	memcpy(disk + SIZE - tail, data + 2 + len - tail, tail);
 	/* Else no table of random bytes would get past its sums. */
 	if (data[1] & 1)
 		mbr_sign(disk);
 	if (data[1] & 2)
-		gpt_seal(disk, SIZE, 1);
+		gpt_seal(&table, 1);
 	if (data[1] & 4)
-		gpt_seal(disk, SIZE, SIZE / 512 - 1);
+		gpt_seal(&table, gpt_last(&table));
 	if (partition_find(&p, fd, "disk", SIZE, 1 + data[0] % PARTITION_MAX) == 0) {
 		check(p.off && p.len && range_ok(p.off, p.len, SIZE));
-		check((p.off | p.len) % 512 == 0);
+		check(p.sector == 512 || p.sector == 4096);
+		check((p.off | p.len) % p.sector == 0);
 	}
 	memset(disk, 0, len);
-	memset(disk + SIZE - KIB(1), 0, KIB(1));
+	memset(disk + SIZE - TAIL, 0, TAIL);
 	return 0;
 }

@@ -73,6 +73,11 @@ def gpt():
     return mbr((0xee, 1, 2047)) + gpt_header(1, 2, table) + table + table + gpt_header(2047, 2046, table)
 
 
+def big(disk):
+    """The same with sectors of 4 KiB; its sums are put right by the fuzzer."""
+    return b"".join(disk[at:at + 512].ljust(4096, b"\0") for at in range(0, len(disk), 512))
+
+
 def logical():
     """An extended partition with two logical ones, the second of which leads back to the first."""
     empty = bytes(512)
@@ -89,6 +94,7 @@ def main():
         "modules/circle": b"a.ko: b.ko\nb.ko: a.ko\n",
         "partition/gpt": b"\x02\0" + gpt(),
         "partition/gpt-second": b"\0\0" + gpt()[:512] + bytes(512) + gpt()[1024:],
+        "partition/gpt-4k": b"\x02\x0e" + big(gpt()),
         "partition/logical": b"\x05\0" + logical(),
     }
     packers = {

@@ -4,9 +4,11 @@
 
 #include "base/log.h"
 #include "blk/partition.h"
+#include "tests/unit/loop_device.h"
 #include "tests/unit/partition_table.h"
 
 #include <errno.h>
+#include <linux/fs.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -15,6 +17,7 @@
 
 static uint8_t *image;
 static int image_fd;
+static struct gpt table;
 
 static int setup(void **state)
 {
@@ -23,6 +26,7 @@ static int setup(void **state)
 	assert_int_equal(ftruncate(image_fd, SIZE), 0);
 	image = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, image_fd, 0);
 	assert_ptr_not_equal(image, MAP_FAILED);
+	table = (struct gpt){image, SIZE, 512};
 	log_set_level(LOG_LEVEL_ERROR);
 	return 0;
 }
@@ -106,20 +110,20 @@ static void test_logical(void **state)
 
 static void test_gpt(void **state)
 {
-	gpt_make(image, SIZE);
+	gpt_make(&table);
 	refuses(1, -ENXIO, "has no partition 1");
-	gpt_set(image, SIZE, 0, 34, 2047);
-	gpt_set(image, SIZE, 127, 2048, SECTORS - 1);
+	gpt_set(&table, 0, 34, 2047);
+	gpt_set(&table, 127, 2048, SECTORS - 1);
 	finds(1, 34, 2014);
 	finds(128, 2048, SECTORS - 2048);
 	refuses(2, -ENXIO, "has no partition 2");
-	gpt_set(image, SIZE, 1, 2048, SECTORS);
+	gpt_set(&table, 1, 2048, SECTORS);
 	refuses(2, -EINVAL, "partition 2 is said to have 6145 sectors from 2048 on");
-	gpt_set(image, SIZE, 1, 2048, 2046);
+	gpt_set(&table, 1, 2048, 2046);
 	refuses(2, -EINVAL, "partition 2 is said to have 0 sectors");
-	gpt_set(image, SIZE, 1, 0, UINT64_MAX);
+	gpt_set(&table, 1, 0, UINT64_MAX);
 	refuses(2, -EINVAL, "partition 2 is said to have 0 sectors");
-	gpt_set(image, SIZE, 1, UINT64_MAX, UINT64_MAX - 1);
+	gpt_set(&table, 1, UINT64_MAX, UINT64_MAX - 1);
 	refuses(2, -EINVAL, "partition 2 is said to have 0 sectors");
 }
 
@@ -128,8 +132,8 @@ static void test_gpt_damaged(void **state)
 {
 	static const unsigned at[] = {512, 512 + 16, 512 + 24, 512 + 91, 1024 + 5};
 
-	gpt_make(image, SIZE);
-	gpt_set(image, SIZE, 2, 34, 2047);
+	gpt_make(&table);
+	gpt_set(&table, 2, 34, 2047);
 	for (unsigned i = 0; i < ARRAY_SIZE(at); i++) {
 		image[at[i]] ^= 1;
 		finds(3, 34, 2014);
@@ -163,15 +167,87 @@ static void test_gpt_unusable(void **state)
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(t); i++) {
-		gpt_make(image, SIZE);
+		gpt_make(&table);
 		for (unsigned copy = 0; copy < 2; copy++) {
 			uint64_t sector = copy ? SECTORS - 1 : 1;
 
 			put_le32(image + sector * 512 + t[i].at, t[i].value);
-			gpt_seal(image, SIZE, sector);
+			gpt_seal(&table, sector);
 		}
 		refuses(1, -EINVAL, t[i].words);
 	}
+}
+
+/* Whole, with a damaged first copy, and with a damaged second. */
+static void check_big_sectors(int fd)
+{
+	struct partition p = {0};
+
+	for (unsigned damaged = 0; damaged < 3; damaged++) {
+		uint8_t *magic = image + (damaged == 1 ? 4096 : SIZE - 4096);
+
+		*magic ^= damaged > 0;
+		assert_int_equal(msync(image, SIZE, MS_SYNC), 0);
+		ioctl(fd, BLKFLSBUF, 0); /* of a device, that is */
+		if (partition_find(&p, fd, "it", SIZE, 2))
+			fail_msg("%s", last_error());
+		assert_int_equal(p.sector, 4096);
+		assert_int_equal(p.off, MIB(1));
+		assert_int_equal(p.len, MIB(2));
+		*magic ^= damaged > 0;
+	}
+	assert_int_equal(partition_find(&p, fd, "it", SIZE, 3), -ENXIO);
+	assert_int_equal(partition_find(&p, fd, "it", SIZE, 4), -EINVAL);
+	if (!strstr(last_error(), "partition 4 is said to have 769 sectors from 256 on"))
+		fail_msg("%s", last_error());
+}
+
+static void make_big_sectors(void)
+{
+	table.unit = 4096;
+	gpt_make(&table);
+	gpt_set(&table, 1, MIB(1) / 4096, MIB(3) / 4096 - 1);
+	gpt_set(&table, 3, MIB(1) / 4096, SIZE / 4096);
+}
+
+/* The image of a disk with larger sectors. */
+static void test_big_sectors(void **state)
+{
+	make_big_sectors();
+	check_big_sectors(image_fd);
+}
+
+/* The disk itself; what was copied there from one with the usual sectors; and an MBR, which says
+ * nothing of what it counts in. */
+static void test_device(void **state)
+{
+	int fd = loop_device(image_fd);
+	struct partition p;
+
+	if (fd < 0) {
+		print_message("host: no loop device: %s\n", strerror(errno));
+		skip();
+	}
+	make_big_sectors();
+	check_big_sectors(fd);
+	memset(image, 0, SIZE);
+	table.unit = 512;
+	gpt_make(&table);
+	gpt_set(&table, 0, 2048, 4095);
+	assert_int_equal(msync(image, SIZE, MS_SYNC), 0);
+	assert_int_equal(ioctl(fd, BLKFLSBUF, 0), 0);
+	assert_int_equal(partition_find(&p, fd, "it", SIZE, 1), 0);
+	assert_int_equal(p.sector, 512);
+	assert_int_equal(p.off, MIB(1));
+	memset(image, 0, SIZE);
+	mbr_set(image, 0, 0x83, 256, 512);
+	assert_int_equal(msync(image, SIZE, MS_SYNC), 0);
+	assert_int_equal(ioctl(fd, BLKFLSBUF, 0), 0);
+	assert_int_equal(partition_find(&p, fd, "it", SIZE, 1), 0);
+	assert_int_equal(p.sector, 4096);
+	assert_int_equal(p.off, MIB(1));
+	assert_int_equal(p.len, MIB(2));
+	close(fd);
 }
 
 /* The disk is smaller than its table, or shrinks while it is looked at. */
@@ -179,8 +255,8 @@ static void test_short(void **state)
 {
 	struct partition p;
 
-	gpt_make(image, SIZE);
-	gpt_set(image, SIZE, 0, 34, 2047);
+	gpt_make(&table);
+	gpt_set(&table, 0, 34, 2047);
 	assert_int_equal(partition_find(&p, image_fd, "it", 0, 1), -EINVAL);
 	assert_int_equal(partition_find(&p, image_fd, "it", 512, 1), -EINVAL);
 	assert_int_equal(partition_find(&p, image_fd, "it", 2048 * 512, 1), 0);
@@ -200,6 +276,8 @@ int main(void)
 		TEST(test_gpt),
 		TEST(test_gpt_damaged),
 		TEST(test_gpt_unusable),
+		TEST(test_big_sectors),
+		TEST(test_device),
 		TEST(test_short),
 	};
 

@@ -3,6 +3,7 @@
 // than the engine's queues, what a truncated file does, memory and ranges that O_DIRECT does not
 // take, what is refused.
 #include "tests/unit/fake_blk.h"
+#include "tests/unit/loop_device.h"
 #include "tests/unit/test.h"
 
 #include "base/log.h"
@@ -16,7 +17,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/loop.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -327,27 +327,6 @@ static void test_punch(void **state)
 	assert_int_equal(st.st_blocks, 0);
 	assert_int_equal(st.st_size, SIZE);
 	finish(&f);
-}
-
-/* A loop device of 4 KiB blocks, gone with its last descriptor; -1 where the host gives none. */
-static int loop_device(int file)
-{
-	struct loop_config c = {
-		.fd = (uint32_t)file, .block_size = 4096, .info.lo_flags = LO_FLAGS_AUTOCLEAR};
-	int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC), fd, n;
-	char path[32];
-
-	if (control < 0)
-		return -1;
-	n = ioctl(control, LOOP_CTL_GET_FREE);
-	close(control);
-	snprintf(path, sizeof(path), "/dev/loop%d", n);
-	fd = n < 0 ? -1 : open(path, O_RDWR | O_CLOEXEC);
-	if (fd >= 0 && ioctl(fd, LOOP_CONFIGURE, &c) < 0) {
-		close(fd);
-		fd = -1;
-	}
-	return fd;
 }
 
 /* The same device again, as the second of two partitions. */
