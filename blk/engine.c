@@ -113,6 +113,12 @@ void engine_destroy(struct blk_engine *e)
 	e->ops->destroy(e);
 }
 
+void engine_leave(struct blk_engine *e)
+{
+	if (e->ops->leave)
+		e->ops->leave(e);
+}
+
 const char *engine_name(const struct blk_engine *e)
 {
 	return e->ops->name;

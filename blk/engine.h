@@ -53,6 +53,12 @@ int engine_create(struct blk_engine **out, struct loop *loop, enum engine_kind k
 /* There are no files in it. NULL is fine. */
 void engine_destroy(struct blk_engine *e);
 
+/*
+ * The process is about to end as it is: it lets go of the files. A ring is taken apart some time
+ * after its process has gone, and until then nobody else could open a device exclusively.
+ */
+void engine_leave(struct blk_engine *e);
+
 /* "io_uring" or "sync". */
 const char *engine_name(const struct blk_engine *e);
 

@@ -14,6 +14,7 @@ struct engine_ops {
 	void (*remove)(struct engine_file *f);
 	/* Takes requests from the list. `wait`: until something is completed. 0 or -errno. */
 	int (*run)(struct blk_engine *e, bool wait);
+	void (*leave)(struct blk_engine *e); /* NULL: no file is held */
 	void (*destroy)(struct blk_engine *e);
 };
 

@@ -28,7 +28,7 @@ struct uring {
 	struct watch watch;
 	unsigned inside;    /* requests in the ring or in the kernel */
 	uint64_t shy_until; /* CLOCK_MONOTONIC ns: until then nothing is done here that may wait */
-	bool table;         /* of files */
+	bool table;         /* of files, in use */
 	bool used[FILES];
 };
 
@@ -59,7 +59,7 @@ static void prepare_move(struct io_uring_sqe *sqe, const struct blk_request *r)
 		sqe->rw_flags = RWF_DSYNC;
 }
 
-static void prepare(struct io_uring_sqe *sqe, struct blk_request *r)
+static void prepare(const struct uring *u, struct io_uring_sqe *sqe, struct blk_request *r)
 {
 	const struct engine_file *f = r->file;
 
@@ -70,7 +70,7 @@ static void prepare(struct io_uring_sqe *sqe, struct blk_request *r)
 	else
 		io_uring_prep_fallocate(sqe, f->fd, engine_fallocate_mode(r),
 			(off_t)(f->base + r->off), (off_t)r->len);
-	if (f->slot >= 0) {
+	if (u->table && f->slot >= 0) {
 		sqe->fd = f->slot;
 		sqe->flags |= IOSQE_FIXED_FILE;
 	}
@@ -150,7 +150,7 @@ static void fill(struct uring *u)
 		if (!sqe)
 			return;
 		line_take(&u->engine.line);
-		prepare(sqe, r);
+		prepare(u, sqe, r);
 		u->inside++;
 	}
 }
@@ -244,6 +244,20 @@ static void uring_remove(struct engine_file *f)
 	f->slot = -1;
 }
 
+/* What comes still names its file by descriptor, and what the ring has not yet seen by its place.
+ */
+static void uring_leave(struct blk_engine *e)
+{
+	struct uring *u = of(e);
+	int none[FILES];
+
+	if (io_uring_sq_ready(&u->ring) || !memchr(u->used, true, sizeof(u->used)))
+		return;
+	memset(none, -1, sizeof(none));
+	io_uring_register_files_update(&u->ring, 0, none, FILES);
+	u->table = false;
+}
+
 static void uring_destroy(struct blk_engine *e)
 {
 	struct uring *u = of(e);
@@ -321,6 +335,7 @@ int engine_uring_create(struct blk_engine **out, struct loop *loop)
 		.add = uring_add,
 		.remove = uring_remove,
 		.run = uring_run,
+		.leave = uring_leave,
 		.destroy = uring_destroy,
 	};
 	struct uring *u = calloc(1, sizeof(*u));

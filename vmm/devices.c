@@ -233,6 +233,18 @@ void devices_flush(struct devices *d)
 		serial_flush(d->serial, CONSOLE_FLUSH_MS);
 }
 
+static void leave_files(void *arg)
+{
+	engine_leave(arg);
+}
+
+void devices_leave(struct devices *d)
+{
+	if (d->engine)
+		loop_call(d->io, leave_files, d->engine);
+	devices_flush(d);
+}
+
 void devices_finish(struct devices *d)
 {
 	if (d->io)

@@ -133,6 +133,9 @@ bool devices_take_away(struct devices *d, char *name, size_t len);
 /* What a disk has beside its device. */
 void devices_forget_disk(struct disk *disk, bool detached);
 
+/* The process is about to end as it is. */
+void devices_leave(struct devices *d);
+
 /* Waits a little for the console to accept the last of its output. */
 void devices_flush(struct devices *d);
 

@@ -406,7 +406,7 @@ void machine_leave(struct machine *m)
 		return;
 	if (m->state == MACHINE_RUNNING)
 		machine_park_all(m);
-	devices_flush(&m->devices);
+	devices_leave(&m->devices);
 }
 
 static int wrong_state(const struct machine *m, const char *verb)

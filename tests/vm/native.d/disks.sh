@@ -81,3 +81,18 @@ test_disk_kill() {
 	# Nobody has it any more.
 	succeeds hello --append greeting --disk path=disk
 }
+
+# A device is opened for itself alone, and is free for the next when its VM has ended.
+test_disk_device_again() {
+	local device n engine
+	truncate -s 4M image
+	device=$(losetup --find --show image) || skip 'host: no loop device'
+	for engine in io_uring sync; do
+		for n in 1 2 3 4; do
+			boot hello --append greeting --disk "path=$device" --disk-engine "$engine" </dev/null
+			[ "$status" = 0 ] || break 2
+		done
+	done
+	losetup -d "$device"
+	[ "$status" = 0 ] || fail "$engine: the device is taken at turn $n: $(cat err)"
+}
