@@ -380,13 +380,15 @@ static int turn(struct engine *e)
 		return 1;
 	link_flush(e->link);
 	relay_run(&e->relay, &e->fds[POLL_RELAY], n < 0 ? 0 : relayed, now_ms());
-	/* Before the guest's packets: libslirp's clock goes on here. */
+	/* Without a look at the sockets, for its clock alone, which is read for the guest's packets. */
+	slirp_pollfds_poll(e->slirp, 1, get_revents, e);
+	if (n > 0 && e->fds[POLL_PACKETS].revents & ~POLLOUT && !link_receive(e->link))
+		return 1;
+	/* And last, as what waited for the guest's hardware address is sent here. */
 	e->stopped_at = -1;
 	slirp_pollfds_poll(e->slirp, n < 0, get_revents, e);
 	e->resume = MAX(e->stopped_at, 0);
 	run_timer(e);
-	if (n > 0 && e->fds[POLL_PACKETS].revents & ~POLLOUT && !link_receive(e->link))
-		return 1;
 	link_flush(e->link);
 	return 0;
 }

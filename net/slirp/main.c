@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 
 static const char *const modes[] = {[JAIL_KILL] = "kill", [JAIL_LOG] = "log", [JAIL_OFF] = "off"};
 
@@ -131,6 +132,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "kvick-slirp is run by kvick, for a NIC in user mode\n");
 		return EXIT_FAILURE;
 	}
+	prctl(PR_SET_NAME, "kvick-slirp"); /* it was started as a number */
 	signal(SIGPIPE, SIG_IGN); /* libslirp writes to connections that others have closed */
 	rc = start(&e, &o, argc, argv);
 	if (!say(rc) || rc)

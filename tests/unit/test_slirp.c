@@ -170,6 +170,34 @@ static void test_streams(void **state)
 	assert_int_equal(guest_end(&guest), 0);
 }
 
+/* The host resets, and the guest goes on sending: it is told, and nobody is hurt. */
+static void test_reset_by_host(void **state)
+{
+	const struct in6_addr dst = address(OTHER4);
+	const struct linger none = {.l_onoff = 1};
+	uint16_t port = 0;
+	int listener = serve(OTHER4, SOCK_STREAM, &port);
+	struct guest_tcp t;
+
+	BOOT("--configured");
+	for (uint16_t i = 0; i < 20; i++) {
+		int fd;
+
+		assert_int_equal(
+			guest_connect(&guest, &t, (uint16_t)(44000 + i), &dst, port), OPENED);
+		fd = accept(listener, NULL, NULL);
+		setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none));
+		close(fd);
+		guest_segment(&guest, &t, TCP_ACK, "hello", 5);
+		guest_segment(&guest, &t, TCP_ACK, "hello", 5);
+		do
+			assert_true(guest_next(&guest, &t, GUEST_WAIT_MS));
+		while (!(t.flags & (TCP_RST | TCP_FIN)));
+	}
+	assert_int_equal(guest_end(&guest), 0);
+	close(listener);
+}
+
 /* One segment that a driver has left to be cut, summed, and its length set. */
 static void check_gso(const char *other)
 {
@@ -774,6 +802,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_streams),
+		TEST(test_reset_by_host),
 		TEST(test_large_segments),
 		TEST(test_datagrams),
 		TEST(test_dhcp),
