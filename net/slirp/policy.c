@@ -228,18 +228,33 @@ static int parse_publish(struct policy_publish *p, char *text)
 	return set_host(p, address, port);
 }
 
+/* libslirp finds the host's port for an answer by the guest's. */
+static bool answers_elsewhere(const struct policy *p, const struct policy_publish *new)
+{
+	for (const struct policy_publish *o = p->publish; o < new; o++)
+		if (new->udp && o->udp && o->guest_port == new->guest_port &&
+			o->host.any.sa_family == new->host.any.sa_family)
+			return true;
+	return false;
+}
+
 int policy_publish(struct policy *p, const char *text)
 {
+	struct policy_publish *new = &p->publish[p->published];
 	char copy[ADDRESS_MAX + 32];
 
 	if (p->published == POLICY_PUBLISH_MAX)
 		return fail(EINVAL, "publish %s: at most %u are taken", text, POLICY_PUBLISH_MAX);
-	if (strlen(text) >= sizeof(copy) ||
-		parse_publish(&p->publish[p->published], strcpy(copy, text)))
+	if (strlen(text) >= sizeof(copy) || parse_publish(new, strcpy(copy, text)))
 		return fail(EINVAL,
 			"publish %s: must be [ADDRESS:]HOSTPORT:GUESTPORT[/udp], ports from 1 to "
 			"65535, an IPv6 address in brackets",
 			text);
+	if (answers_elsewhere(p, new))
+		return fail(EINVAL,
+			"publish %s: the guest's port %u is published for datagrams already, and "
+			"its answers go one way",
+			text, new->guest_port);
 	p->published++;
 	return 0;
 }

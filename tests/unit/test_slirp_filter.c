@@ -93,6 +93,14 @@ static void test_publish_is_refused(void **state)
 		assert_string_equal(last_error(), want);
 	}
 	assert_int_equal(policy.published, 0);
+	assert_int_equal(policy_publish(&policy, "53:53/udp"), 0);
+	assert_int_equal(policy_publish(&policy, "53:53"), 0);
+	assert_int_equal(policy_publish(&policy, "[::1]:53:53/udp"), 0);
+	assert_int_equal(policy_publish(&policy, "54:53/udp"), -EINVAL);
+	assert_string_equal(last_error(),
+		"publish 54:53/udp: the guest's port 53 is published for datagrams already, and "
+		"its answers go one way");
+	policy.published = 0;
 	for (unsigned i = 0; i < POLICY_PUBLISH_MAX; i++)
 		assert_int_equal(policy_publish(&policy, "80:80"), 0);
 	assert_int_equal(policy_publish(&policy, "80:80"), -EINVAL);
