@@ -15,3 +15,63 @@ test_net_requests() {
 	done
 	no_interface_left t0
 }
+
+# Whoever does not listen costs nothing, and gets what was queued once it does.
+test_net_flood() {
+	local spent
+	needs_taps
+	tap t0
+	start deaf net-deaf --net "tap,name=t0,mac=$mac"
+	"$suite/net-flood" t0 "$mac" 0.2
+	await FULL
+	"$suite/net-flood" t0 "$mac" 2 "$pid" | tee flood
+	spent=$(sed -n 's/^cpu //p' flood)
+	[ "$spent" -lt 20000 ] || fail "a flood of 2 s costs $spent us"
+	kvick power-button deaf
+	status_is 0
+	until ! kill -0 "$pid" 2>/dev/null; do
+		timeout 60 "$suite/net-peer" t0 "$mac" 0 || break
+	done
+	await 'frames: '
+	ends 0
+	no_interface_left t0
+}
+
+test_net_queues() {
+	local pairs few
+	needs_taps
+	for pairs in 2 3 8; do
+		tap t0 multi_queue
+		for few in '' few; do
+			start "q$pairs$few" net-queues --net "tap,name=t0,mac=$mac,queues=$pairs" --append "$few"
+			timeout 60 "$suite/net-flows" t0 "$mac" 400 || fail "flows over $pairs pairs $few"
+			await 'pairs:'
+			ends 0
+			check_spread "$pairs" "$few" "$(tail -n 1 console)"
+		done
+		no_interface_left t0
+	done
+}
+
+# Frames came on all pairs in use, and on no other.
+check_spread() {
+	echo "$3" | tr -d '\r' | awk -v n="$1" -v few="$2" '{
+		used = few ? int(n / 2) : n
+		for (i = 1; i <= n; i++)
+			if (($(i + 1) > 0) != (i <= used))
+				exit 1
+	}' || fail "of $1 pairs $2: $3"
+}
+
+test_net_resets() {
+	local transport
+	needs_taps
+	tap t0
+	for transport in pci mmio; do
+		start "s$transport" net-resets --net "tap,name=t0,mac=$mac" --transport "$transport"
+		timeout 60 "$suite/net-flood" t0 "$mac" 50 "$pid"
+		await 'frames: '
+		ends 0
+	done
+	no_interface_left t0
+}
