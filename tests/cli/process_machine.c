@@ -257,6 +257,21 @@ int machine_detach(struct machine *m, const char *id, int told)
 	return fail(ENOENT, "it has no disk %s", id);
 }
 
+void machine_put_nics(struct machine *m, FILE *f)
+{
+	fputs("[]", f);
+}
+
+int machine_set_link(struct machine *m, const char *id, bool up)
+{
+	return fail(ENOENT, "it has no NIC");
+}
+
+/* The process has none: what a helper's end would mean to it is nothing. */
+void machine_lose_nic(struct machine *m, const char *id, const char *why)
+{
+}
+
 bool machine_is_dead(struct machine *m, char *where, unsigned len)
 {
 	snprintf(where, len, "rip 0x1234");
