@@ -160,16 +160,20 @@ class Nic:
         """The first frame that is wanted, or None."""
         return next((f for f in self.frames(seconds) if wanted(f)), None)
 
-    def resolve(self, address, seconds=5, **options):
-        """The MAC that answers for an address, as ARP tells it; or None."""
-        self.arp(address, **options)
-        answer = self.receive(lambda f: f[12:14] == b"\x08\x06" and f[20:22] == b"\x00\x02" and
-                              f[28:32] == socket.inet_aton(address), seconds)
-        return answer and answer[22:28]
+    def resolve(self, address, tries=5, wait=1, **options):
+        """The MAC that answers for an address, as ARP tells it; or None. It is asked again, as hosts
+        do: a bridge that has just got its first port may drop what it is to send."""
+        for _ in range(tries):
+            self.arp(address, **options)
+            answer = self.receive(lambda f: f[12:14] == b"\x08\x06" and f[20:22] == b"\x00\x02" and
+                                  f[28:32] == socket.inet_aton(address), wait)
+            if answer:
+                return answer[22:28]
+        return None
 
     def ping(self, to, via=None, seconds=5, **options):
         """Whether there is an answer to an echo request."""
-        mac = self.resolve(via or to, seconds)
+        mac = self.resolve(via or to)
         if not mac:
             return False
         self.ip(mac, to, 1, echo(1), **options)

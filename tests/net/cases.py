@@ -106,6 +106,10 @@ class Lab:
         set_forward("0")
 
 
+def is_from(mac):
+    return lambda f: f[6:12] == mac
+
+
 def end_all(*nics):
     for nic in nics:
         check(nic.end() == 0, "the guardian's status")
@@ -354,10 +358,10 @@ def test_nat(lab):
 
 def test_isolate(lab):
     a, b, c = lab.nic(isolate=True), lab.nic(isolate=True), lab.nic()
-    check(not a.resolve(b.address, 0.3) and not b.receive(lambda f: f[6:12] == a.mac, 0.2),
+    check(not a.resolve(b.address, 1, 0.3) and not b.receive(is_from(a.mac), 0.2),
           "isolated ones reach each other")
     a.arp(c.address)
-    check(c.receive(lambda f: f[6:12] == a.mac), "one that is not isolated is not reached")
+    check(c.receive(is_from(a.mac)), "one that is not isolated is not reached")
     set_forward("1")
     host = a.resolve(a.gateway)
     a.ip(host, b.address, 17, udp(1, 2, b"by way of the host"))
@@ -370,14 +374,10 @@ def test_isolate(lab):
 def test_isolated_bridge(lab):
     lab.net("create", "--isolate", "br3")
     a, b = lab.nic(bridge="br3"), lab.nic(bridge="br3")
-    check(not a.resolve(b.address, 0.3) and not b.receive(lambda f: f[6:12] == a.mac, 0.2),
+    check(not a.resolve(b.address, 1, 0.3) and not b.receive(is_from(a.mac), 0.2),
           "guests reach each other")
     end_all(a, b)
     lab.net("rm", "br3")
-
-
-def is_from(mac):
-    return lambda f: f[6:12] == mac
 
 
 def test_spoof_guard(lab):
