@@ -195,6 +195,10 @@ void machine_put_nics(struct machine *m, FILE *f);
  */
 void machine_lose_nic(struct machine *m, const char *id, const char *why);
 
+/* Something has happened to the host's side of a NIC: the event "network: ID: WHAT", and no more.
+ */
+void machine_note_nic(struct machine *m, const char *id, const char *what);
+
 enum machine_state machine_state(const struct machine *m);
 enum machine_end machine_end_reason(const struct machine *m);
 const char *machine_end_text(const struct machine *m); /* more words, or "" */

@@ -49,6 +49,14 @@ void machine_nic_lost(void *arg, const char *nic, const char *why)
 	machine_note(arg, text);
 }
 
+void machine_note_nic(struct machine *m, const char *id, const char *what)
+{
+	char text[320];
+
+	snprintf(text, sizeof(text), "network: %s: %s", id, what);
+	machine_note(m, text);
+}
+
 static void lose(void *arg)
 {
 	virtio_net_lose(arg);

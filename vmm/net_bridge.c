@@ -136,16 +136,17 @@ static void stop_watching(struct net_bridge *b)
 static void heard(void *arg, uint32_t events)
 {
 	struct net_bridge *b = arg;
-	char line[BRIDGE_LINE_MAX];
-	ssize_t n = recv(b->socket, line, sizeof(line), MSG_DONTWAIT);
+	char line[BRIDGE_LINE_MAX + 1];
+	ssize_t n = recv(b->socket, line, sizeof(line) - 1, MSG_DONTWAIT);
 
+	line[MAX(n, 0)] = '\0';
 	if (n > 0) {
-		log_warn("network: %s: %.*s", b->nic, (int)n, line);
+		b->told(b->arg, b->nic, line);
 	} else if (n == 0 || errno != EAGAIN) {
-		log_warn("network: %s: " PROGRAM " has ended; the NIC goes on, and the next one on "
-			 "a bridge tidies up after it",
-			b->nic);
 		stop_watching(b);
+		b->told(b->arg, b->nic,
+			PROGRAM
+			" has ended; the NIC goes on, and the next VM on a bridge tidies up");
 	}
 }
 

@@ -18,13 +18,16 @@ struct net_bridge {
 	const char *nic; /* borrowed */
 	struct loop *loop;
 	struct watch watch;
+	void (*told)(void *arg, const char *id, const char *what); /* what happens to the NIC */
+	void *arg;
 };
 
 /* Starts kvick-net and takes the NIC from it. 0, or -errno with kvick-net's message. */
 int net_bridge_open(struct net_bridge *b, const struct net_config *n, const struct net_host *host,
 	struct net_end *end, struct net_guest *guest);
 
-/* From now on what happens to the NIC on the host is logged. 0 or -errno. */
+/* From now on what happens to the NIC on the host is told to b->told, which is set before, by
+ * `loop`, which is this thread's. 0 or -errno. */
 int net_bridge_watch(struct net_bridge *b, struct loop *loop);
 
 /* Has the NIC taken away. Fine on one that was not opened, as the next. */
