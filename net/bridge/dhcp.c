@@ -200,8 +200,26 @@ static void format_mac(const uint8_t m[6], char buf[18])
 	snprintf(buf, 18, "%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5]);
 }
 
-static int write_hosts(const struct state *s, const char *bridge, const struct nic_list *l)
+/*
+ * The first name in a domain of its own: dnsmasq would keep another in the lease, and answer to it
+ * after the VM has gone.
+ */
+static void write_name(FILE *names, const struct bridge_state *b, const struct nic_state *n)
 {
+	struct in6_addr address6 = state_address6(b, n->address);
+	char text[INET6_ADDRSTRLEN];
+
+	inet_ntop(AF_INET, &n->address, text, sizeof(text));
+	fprintf(names, "%s %s.%s %s\n", text, n->vm, b->wish.name, n->vm);
+	inet_ntop(AF_INET6, &address6, text, sizeof(text));
+	if (b->ipv6)
+		fprintf(names, "%s %s.%s %s\n", text, n->vm, b->wish.name, n->vm);
+}
+
+static int write_hosts(
+	const struct state *s, const struct bridge_state *b, const struct nic_list *l)
+{
+	const char *bridge = b->wish.name;
 	FILE *hosts = rewrite(s, bridge, HOSTS), *names = hosts ? rewrite(s, bridge, NAMES) : NULL;
 	char mac[18], address[INET_ADDRSTRLEN];
 	int rc;
@@ -214,9 +232,7 @@ static int write_hosts(const struct state *s, const char *bridge, const struct n
 		format_mac(n->mac, mac);
 		inet_ntop(AF_INET, &n->address, address, sizeof(address));
 		fprintf(hosts, "%s,%s\n", mac, address);
-		/* The first name in a domain of its own: dnsmasq would keep another in the lease,
-		 * and answer to it after the VM has gone. */
-		fprintf(names, "%s %s.%s %s\n", address, n->vm, bridge, n->vm);
+		write_name(names, b, n);
 	}
 	if (!hosts)
 		return -EIO;
@@ -273,7 +289,7 @@ int dhcp_update(const struct state *s, const struct bridge_state *b)
 	int leases;
 
 	if (!rc)
-		rc = write_hosts(s, bridge, &l);
+		rc = write_hosts(s, b, &l);
 	if (!rc && !tell(s, bridge, &l)) {
 		leases = state_file(s, bridge, LEASES, O_WRONLY | O_CREAT | O_TRUNC);
 		if (leases >= 0)
@@ -286,8 +302,9 @@ int dhcp_update(const struct state *s, const struct bridge_state *b)
 	return rc;
 }
 
-void dhcp_tell(const struct state *s, const char *bridge)
+void dhcp_tell(const struct state *s, const struct bridge_state *b)
 {
+	const char *bridge = b->wish.name;
 	struct nic_list l;
 	int pid;
 	CLEANUP_FD int fd = open_process(s, bridge, &pid);
@@ -296,7 +313,7 @@ void dhcp_tell(const struct state *s, const char *bridge)
 	if (fd < 0)
 		return;
 	if (!rc) {
-		rc = write_hosts(s, bridge, &l);
+		rc = write_hosts(s, b, &l);
 		nics_free(&l);
 	}
 	if (rc || pidfd_send_signal(fd, SIGHUP, NULL, 0) < 0)

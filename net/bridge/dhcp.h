@@ -12,7 +12,7 @@
 int dhcp_update(const struct state *s, const struct bridge_state *b);
 
 /* The second alone, for those who have left. Fine where it does not run. */
-void dhcp_tell(const struct state *s, const char *bridge);
+void dhcp_tell(const struct state *s, const struct bridge_state *b);
 
 /* Fine where it does not run. */
 void dhcp_stop(const struct state *s, const char *bridge);

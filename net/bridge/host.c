@@ -311,6 +311,6 @@ void host_release_bridge(struct host *h, const char *bridge)
 	if (!nics_alive(&l) && strcmp(b.maker, STATE_ADMIN) != 0)
 		host_remove_bridge(h, &b);
 	else if (changed && b.wish.dhcp)
-		dhcp_tell(&h->state, bridge);
+		dhcp_tell(&h->state, &b);
 	nics_free(&l);
 }

@@ -219,7 +219,7 @@ static void remove_locked(struct host *h, const struct nic *n)
 	if (n->state.index)
 		state_remove_nic(&h->state, bridge, n->state.index);
 	if (b.wish.dhcp)
-		dhcp_tell(&h->state, bridge);
+		dhcp_tell(&h->state, &b);
 	host_release_bridge(h, bridge);
 }
 
