@@ -18,8 +18,8 @@
 
 static int start(struct net_bridge *b, const struct net_host *host)
 {
-	char name[] = PROGRAM, mode[] = "guard";
-	char *argv[] = {name, mode, NULL};
+	char name[] = PROGRAM, guard[] = "guard", jail[8];
+	char *argv[] = {name, guard, jail, NULL};
 	int program CLEANUP_FD = host->open_program(PROGRAM);
 	int pair[2], rc;
 
@@ -28,6 +28,7 @@ static int start(struct net_bridge *b, const struct net_host *host)
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return failno(errno, PROGRAM);
 	b->socket = pair[0];
+	snprintf(jail, sizeof(jail), "%d", host->jail);
 	rc = helper_spawn(&b->pid, program, argv, &(struct helper_fd){pair[1], STDIN_FILENO}, 1);
 	close(pair[1]);
 	return rc ? failno(rc, PROGRAM) : 0;

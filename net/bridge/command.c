@@ -4,7 +4,7 @@
 #include "base/field.h"
 #include "base/log.h"
 #include "base/util.h"
-#include "net/bridge/caps.h"
+#include "net/bridge/confine.h"
 #include "net/bridge/dhcp.h"
 #include "net/bridge/host.h"
 #include "net/bridge/subnet.h"
@@ -80,7 +80,7 @@ static int create(const struct options *o)
 	if (!rc && o->address)
 		rc = subnet_parse(&w.address, o->address);
 	if (!rc)
-		rc = caps_for_setup();
+		rc = confine_for_setup();
 	if (!rc)
 		rc = host_open(&h);
 	if (rc)
@@ -115,7 +115,7 @@ static int remove_one(struct host *h, const char *name, bool force)
 static int rm(const struct options *o)
 {
 	struct host h;
-	int rc = caps_for_setup();
+	int rc = confine_for_setup();
 
 	if (!o->names.count)
 		rc = fail(EINVAL, "net rm: needs a name; see kvick net rm --help");

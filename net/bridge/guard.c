@@ -5,7 +5,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/util.h"
-#include "net/bridge/caps.h"
+#include "net/bridge/confine.h"
 #include "net/bridge/nic.h"
 
 #include <errno.h>
@@ -20,6 +20,7 @@
 struct guard {
 	struct nic nic;
 	struct rtnl *watch;
+	enum jail_mode jail;
 	bool tap_gone, bridge_gone, off_bridge; /* has been told */
 };
 
@@ -161,11 +162,11 @@ static int serve(struct guard *g)
 		return rc;
 	rc = parse(&request, &w);
 	if (!rc)
-		rc = caps_for_setup();
+		rc = confine_for_setup();
 	if (!rc)
 		rc = nic_make(&g->nic, &w, &r.guest);
 	if (!rc)
-		rc = caps_for_guard(g->nic.bridge.wish.dhcp);
+		rc = confine_for_guard(g->nic.bridge.wish.dhcp, g->jail);
 	memcpy(r.tap, g->nic.state.tap, sizeof(r.tap));
 	r.error = -rc;
 	snprintf(r.text, sizeof(r.text), "%s", rc ? last_error() : "");
@@ -188,9 +189,9 @@ static void stand_apart(void)
 	signal(SIGPIPE, SIG_IGN);
 }
 
-int guard_run(void)
+int guard_run(enum jail_mode jail)
 {
-	struct guard g = {.nic.state.index = 0};
+	struct guard g = {.jail = jail};
 	int rc;
 
 	stand_apart();

@@ -2,6 +2,7 @@
 """What holds of bridges and of the NICs on them, case by case."""
 import contextlib
 import ctypes
+import ipaddress
 import json
 import os
 import random
@@ -11,7 +12,7 @@ import subprocess
 import tempfile
 import time
 
-from bridge import BROADCAST, Nic, Refused, echo, ip_packet, mac_of, udp
+from bridge import BROADCAST, JAIL, Nic, Refused, echo, ip_packet, mac_of, udp
 
 FORWARD = "/proc/sys/net/ipv4/ip_forward"
 
@@ -468,14 +469,17 @@ def take_lease(nic):
     check(address == nic.address and options[53] == b"\x05", f"DHCP answers {address} {options}")
 
 
-def ask_name(server, name):
+def ask_name(server, name, record=1):
     question = struct.pack("!HHHHHH", 7, 0x100, 1, 0, 0, 0)
-    question += b"".join(bytes([len(w)]) + w.encode() for w in name.split(".")) + b"\0\0\1\0\1"
+    question += b"".join(bytes([len(w)]) + w.encode() for w in name.split("."))
+    question += struct.pack("!BHH", 0, record, 1)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
         s.settimeout(5)
         s.sendto(question, (server, 53))
         answer = s.recv(512)
-    return socket.inet_ntoa(answer[-4:]) if struct.unpack_from("!H", answer, 6)[0] else None
+    if not struct.unpack_from("!H", answer, 6)[0]:
+        return None
+    return str(ipaddress.ip_address(answer[-4:] if record == 1 else answer[-16:]))
 
 
 def test_dhcp(lab):
@@ -484,6 +488,7 @@ def test_dhcp(lab):
     for nic in (a, b):
         take_lease(nic)
     check(ask_name(a.gateway, "db") == b.address, "its name does not answer")
+    check(ask_name(a.gateway, "db", 28) == b.address6, "its name does not answer for IPv6")
     end_all(b)
     end = time.monotonic() + 5  # it is told by a signal
     while ask_name(a.gateway, "db"):
@@ -673,6 +678,7 @@ def test_gives_up_power(lab):
         for kind in ("CapPrm", "CapEff", "CapBnd"):
             check(int(status[kind], 16) == caps, f"{kind} {status[kind]}")
         check(status["NoNewPrivs"] == "1", "it may gain privileges")
+        check(JAIL != "0" or status["Seccomp"] == "2", "it is behind no filter")
         check(os.getsid(a.process.pid) == a.process.pid, "it is of our session")
         end_all(a)
 
@@ -680,6 +686,6 @@ def test_gives_up_power(lab):
 def test_request_of_another_size(lab):
     for size in (1, ctypes.sizeof(ctypes.c_uint64) * 100):
         ours, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with ours, other, subprocess.Popen([lab.program, "guard"], stdin=other) as p:
+        with ours, other, subprocess.Popen([lab.program, "guard", "0"], stdin=other) as p:
             ours.send(bytes(size))
             check(p.wait(5) == 1, "status")

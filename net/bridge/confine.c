@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: MIT
-#include "net/bridge/caps.h"
+#include "net/bridge/confine.h"
 
 #include "base/log.h"
 #include "base/util.h"
 
 #include <cap-ng.h>
 #include <errno.h>
+#include <linux/filter.h>
 #include <sys/prctl.h>
+
+#include "bridge_jail_bpf.h"
 
 /* Of those, what this process has. */
 static int keep(const unsigned *caps, unsigned count)
@@ -27,7 +30,7 @@ static int keep(const unsigned *caps, unsigned count)
 	return 0;
 }
 
-int caps_for_setup(void)
+int confine_for_setup(void)
 {
 	/* All but the first are dnsmasq's, and SETPCAP what gives up the rest later. */
 	static const unsigned caps[] = {CAP_NET_ADMIN, CAP_NET_RAW, CAP_NET_BIND_SERVICE,
@@ -38,11 +41,14 @@ int caps_for_setup(void)
 	return keep(caps, ARRAY_SIZE(caps));
 }
 
-int caps_for_guard(bool kill)
+int confine_for_guard(bool kill, enum jail_mode jail)
 {
+	static const struct jail_filter filter = {ARRAY_SIZE(helper), helper};
 	static const unsigned caps[] = {CAP_NET_ADMIN, CAP_KILL};
+	int rc;
 
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return failno(errno, "PR_SET_NO_NEW_PRIVS");
-	return keep(caps, kill ? 2 : 1);
+	rc = keep(caps, kill ? 2 : 1);
+	return rc ? rc : jail_enter_filter(&filter, jail);
 }
