@@ -15,6 +15,7 @@
 #include "net/slirp/link.h"
 #include "net/slirp/relay.h"
 #include "net/slirp/reply.h"
+#include "net/slirp/sandbox.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -27,8 +28,9 @@
 #define MS 1000000
 #define BACKLOG_FULL KIB(512) /* nothing more is read from sockets in this turn */
 #define ACCEPT_QUEUE 128
-#define LIBSLIRP_IDLE_MS 1000 /* what it waits for nothing in particular */
-#define SOCKETS_MAX 2048u     /* more than a process of its limits may have open */
+#define LIBSLIRP_IDLE_MS 1000                   /* what it waits for nothing in particular */
+#define SOCKETS_MAX (SANDBOX_DESCRIPTORS - 64u) /* of libslirp's; some are for us */
+#define SEGMENT_MAX 16416u                      /* of TCP, with its headers; see start_slirp */
 
 enum { POLL_CONTROL, POLL_PACKETS, POLL_RELAY };
 
@@ -40,8 +42,9 @@ struct engine {
 	struct relay relay;
 	struct guest_log mistakes;
 
-	struct pollfd fds[SOCKETS_MAX + POLL_RELAY + RELAY_QUESTIONS];
+	struct pollfd fds[SANDBOX_DESCRIPTORS + POLL_RELAY + RELAY_QUESTIONS];
 	unsigned count;
+	unsigned sockets;       /* of connections and datagrams, open */
 	bool blocked;           /* something was held for the guest before this turn's wait */
 	int resume, stopped_at; /* the socket at which the guest had enough; -1: not yet */
 	int64_t timer_ms;       /* router advertisements; INT64_MAX: not armed */
@@ -101,9 +104,19 @@ static void timer_mod(void *timer, int64_t expire_ms, void *arg)
 	*(int64_t *)timer = expire_ms;
 }
 
-/* Sockets are asked for before each wait. */
-static void ignore_fd(int fd, void *arg)
+/* Which sockets are to be watched is asked for before each wait; here they are but counted. */
+static void socket_opened(int fd, void *arg)
 {
+	struct engine *e = arg;
+
+	e->sockets += fd >= 0;
+}
+
+static void socket_closes(int fd, void *arg)
+{
+	struct engine *e = arg;
+
+	e->sockets -= fd >= 0;
 }
 
 static void ignore(void *arg)
@@ -117,8 +130,8 @@ static const SlirpCb callbacks = {
 	.timer_new_opaque = timer_new,
 	.timer_free = timer_free,
 	.timer_mod = timer_mod,
-	.register_poll_fd = ignore_fd,
-	.unregister_poll_fd = ignore_fd,
+	.register_poll_fd = socket_opened,
+	.unregister_poll_fd = socket_closes,
 	.notify = ignore,
 };
 
@@ -150,11 +163,26 @@ static void refuse(struct engine *e, const struct frame *f)
 	link_send(e->link, reset, reply_reset(f, reset));
 }
 
+/*
+ * libslirp keeps the socket of a connection that the host has ended first for ten seconds more. A
+ * guest that opens many in a row waits here, by way of TCP's own repetition, and is not refused.
+ */
+static void input(struct engine *e, const struct frame *f)
+{
+	bool another = f->kind != FRAME_ARP && f->protocol != IPPROTO_ICMPV6 &&
+		       (f->protocol != IPPROTO_TCP || frame_is_tcp_open(f));
+
+	if (another && e->sockets >= SOCKETS_MAX)
+		e->config.counters[SLIRP_BUSY]++;
+	else
+		slirp_input(e->slirp, f->bytes, (int)f->end);
+}
+
 static void act(struct engine *e, const struct frame *f)
 {
 	switch (filter_out(&e->filter, f, now_ms())) {
 	case FILTER_PASS:
-		slirp_input(e->slirp, f->bytes, (int)f->end);
+		input(e, f);
 		break;
 	case FILTER_REFUSE:
 		refuse(e, f);
@@ -228,8 +256,15 @@ static bool publishes_udp(const struct policy *p)
 	return false;
 }
 
-/* The filter keeps the guest from the host's loopback. libslirp does so as well where it can, but
- * it would keep answers of a published port of datagrams from it too. */
+/*
+ * libslirp tells of a window that opens again once it has grown by two segments. Its window is 64
+ * KiB at most, a segment by itself 32: a guest that sends faster than the host takes would wait for
+ * its own timers. Linux sends segments of half a window, and so hears of each such half; cut and
+ * summed they are not, on their way here.
+ *
+ * The filter keeps the guest from the host's loopback. libslirp does so as well where it can, but
+ * it would keep answers of a published port of datagrams from it too.
+ */
 static int start_slirp(struct engine *e)
 {
 	const struct policy *p = e->config.policy;
@@ -239,7 +274,7 @@ static int start_slirp(struct engine *e)
 		.vprefix_len = SLIRP_IPV6_BITS,
 		.vhostname = "kvick",
 		.if_mtu = e->config.mtu,
-		.if_mru = e->config.mtu,
+		.if_mru = MIN(e->config.mtu, SEGMENT_MAX),
 		.disable_host_loopback = !p->host && !publishes_udp(p)};
 
 	inet_pton(AF_INET, SLIRP_IPV4_NET, &c.vnetwork);
@@ -380,7 +415,8 @@ static int turn(struct engine *e)
 		return 1;
 	link_flush(e->link);
 	relay_run(&e->relay, &e->fds[POLL_RELAY], n < 0 ? 0 : relayed, now_ms());
-	/* Without a look at the sockets, for its clock alone, which is read for the guest's packets. */
+	/* Without a look at the sockets, for its clock alone, which is read for the guest's
+	 * packets. */
 	slirp_pollfds_poll(e->slirp, 1, get_revents, e);
 	if (n > 0 && e->fds[POLL_PACKETS].revents & ~POLLOUT && !link_receive(e->link))
 		return 1;

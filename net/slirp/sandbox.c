@@ -25,8 +25,7 @@
 #include "slirp_jail_bpf.h"
 
 #define RESOLV_CONF "/etc/resolv.conf"
-#define DESCRIPTORS_MAX 1024u /* each connection has one, and up to 256 KiB of memory */
-#define MEMORY_MAX GIB(1)
+#define MEMORY_MAX GIB(2)
 #define NOBODY 65534u
 
 static int limit(int resource, rlim_t max, const char *what)
@@ -45,7 +44,7 @@ int sandbox_begin(unsigned first)
 
 	if (syscall(SYS_close_range, first, UINT_MAX, 0) < 0)
 		return failno(errno, "closing descriptors");
-	rc = limit(RLIMIT_NOFILE, DESCRIPTORS_MAX, "limit of descriptors");
+	rc = limit(RLIMIT_NOFILE, SANDBOX_DESCRIPTORS, "limit of descriptors");
 #if !defined(__SANITIZE_ADDRESS__)
 	rc = rc ? rc : limit(RLIMIT_DATA, MEMORY_MAX, "limit of memory");
 #endif

@@ -5,6 +5,8 @@
 
 #include "base/jail.h"
 
+#define SANDBOX_DESCRIPTORS 4096u /* each connection has one, and up to 256 KiB of memory */
+
 /* Closes every descriptor from `first` on, and bounds what may be opened and allocated. 0 or
  * -errno. */
 int sandbox_begin(unsigned first);

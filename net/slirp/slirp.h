@@ -41,6 +41,7 @@ enum slirp_count {
 	SLIRP_NAME,     /* a question of DNS about a name that no rule has */
 	SLIRP_UNASKED,  /* a datagram from whom the guest has not asked */
 	SLIRP_FULL,     /* for a guest that does not read */
+	SLIRP_BUSY,     /* would take one more socket than there may be */
 	SLIRP_COUNTS,
 };
 
