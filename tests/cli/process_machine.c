@@ -257,17 +257,16 @@ int machine_detach(struct machine *m, const char *id, int told)
 	return fail(ENOENT, "it has no disk %s", id);
 }
 
+int machine_set_link(struct machine *m, const char *id, bool up)
+{
+	return fail(ENOENT, "it has no NIC%s%s", id ? " " : "", id ? id : "");
+}
+
 void machine_put_nics(struct machine *m, FILE *f)
 {
 	fputs("[]", f);
 }
 
-int machine_set_link(struct machine *m, const char *id, bool up)
-{
-	return fail(ENOENT, "it has no NIC");
-}
-
-/* The process has none: what a helper's end would mean to it is nothing. */
 void machine_lose_nic(struct machine *m, const char *id, const char *why)
 {
 }
