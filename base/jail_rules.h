@@ -120,10 +120,12 @@ RULE_ARG(C, ioctl, 1, WHOLE, 0x5403 /* TCSETSW */, "as above")
 RULE_ARG(C, ioctl, 1, WHOLE, 0x5404 /* TCSETSF */, "as above")
 RULE_ARG(C, ioctl, 1, WHOLE, 0x5413 /* TIOCGWINSZ */, "the terminal's size")
 
-/* KVM. All its requests have the type 0xae; a vCPU thread needs but four. */
+/* KVM. All its requests have the type 0xae; a vCPU thread needs but a few. */
 RULE_ARG(V, ioctl, 1, WHOLE, 0xae80 /* KVM_RUN */, "runs the guest")
 RULE_ARG(V, ioctl, 1, WHOLE, 0x4040ae79 /* KVM_IOEVENTFD */, "a doorbell that is rung often")
 RULE_ARG(V, ioctl, 1, WHOLE, 0x4020aea5 /* KVM_SIGNAL_MSI */, "an interrupt the guest unmasks")
+RULE_ARG(V, ioctl, 1, WHOLE, 0x4020ae76 /* KVM_IRQFD */, "masks of a queue the kernel has")
+RULE_ARG(V, ioctl, 1, WHOLE, 0x4008ae6a /* KVM_SET_GSI_ROUTING */, "its message changes")
 RULE_ARG(V, ioctl, 1, WHOLE, 0x8090ae81 /* KVM_GET_REGS */, "says where a guest failed")
 RULE_ARG(V, ioctl, 1, WHOLE, 0x8138ae83 /* KVM_GET_SREGS */, "as above")
 RULE_ARG(V, ioctl, 1, WHOLE, 0x4040ae77 /* KVM_CREATE_PIT2 */, "a guest asks for the timer")

@@ -93,7 +93,7 @@ int kvm_create(struct kvm *k, int dev)
 {
 	int rc;
 
-	*k = (struct kvm){.dev = dev, .vm = -1};
+	*k = (struct kvm){.dev = dev, .vm = -1, .route_lock = PTHREAD_MUTEX_INITIALIZER};
 	rc = check_host(k);
 	if (!rc)
 		rc = setup_vm(k);
@@ -107,6 +107,7 @@ int kvm_create(struct kvm *k, int dev)
 void kvm_finish(struct kvm *k)
 {
 	free(k->cpuid);
+	free(k->routes);
 	if (k->vm >= 0)
 		close(k->vm);
 	if (k->dev >= 0)

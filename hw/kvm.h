@@ -4,10 +4,12 @@
 #define HW_KVM_H
 
 #include <linux/kvm.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+struct kvm_route;
 struct stream_in;
 struct stream_out;
 
@@ -18,6 +20,11 @@ struct kvm {
 	uint32_t max_vcpus;
 	bool tsc_deadline;        /* KVM_CAP_TSC_DEADLINE_TIMER */
 	struct kvm_cpuid2 *cpuid; /* what the host supports; owned */
+	/* The routes of hw/msi_route.c. */
+	pthread_mutex_t route_lock; /* guards them */
+	struct kvm_route *routes;   /* owned; NULL while there are none */
+	unsigned route_count;
+	bool routes_changed; /* since the kernel was told */
 };
 
 #define KVM_CPUID_MAX 256

@@ -5,10 +5,18 @@
 // Table and pending bits are words that any thread may touch: no lock is taken to raise a vector.
 // A guest that changes a message without masking its vector may see one made of old and new halves,
 // as on hardware.
+//
+// Who owns a queue and is not the monitor (virtio/queue.h) interrupts by an eventfd, which the
+// kernel turns into the vector's message. While the vector is masked the kernel does not listen to
+// it, and what it holds is pending. Masks and messages of such a vector wait for the kernel, under
+// a lock that raising does not take.
 #ifndef HW_PCI_MSIX_H
 #define HW_PCI_MSIX_H
 
+#include "hw/msi_route.h"
 #include "hw/pci.h"
+
+#include <pthread.h>
 
 #define MSIX_VECTORS_MAX 128u
 
@@ -20,6 +28,7 @@ struct msix_config {
 	/* Delivers a message; from any thread. */
 	void (*send)(void *arg, uint64_t address, uint32_t data);
 	void *arg;
+	struct kvm *kvm; /* whose eventfds are; NULL: they lead nowhere (tests) */
 };
 
 struct msix_entry {
@@ -32,6 +41,10 @@ struct msix {
 	_Atomic uint32_t control; /* its message control */
 	struct msix_entry *entries;
 	_Atomic uint64_t pending[MSIX_VECTORS_MAX / 64];
+	pthread_mutex_t call_lock; /* guards what follows; never taken on the way of an interrupt */
+	struct msi_line *calls;    /* NULL while there are none */
+	unsigned call_count;
+	const _Atomic uint16_t *call_vectors; /* which vector each is */
 };
 
 /* Adds the capability. 0 or -errno. */
@@ -56,6 +69,16 @@ void msix_config_written(struct msix *x);
  * disabled, and for a vector that there is not.
  */
 void msix_raise(struct msix *x, unsigned vector);
+
+/*
+ * Makes eventfds, `count` of them, that each raise a vector: that of vectors[i], which is borrowed
+ * and may change (msix_calls_moved); none where there is no such vector. `fds` are borrowed until
+ * msix_disconnect, before which who signals them has ceased to: what is then pending is kept. No
+ * other are connected meanwhile. 0 or -errno.
+ */
+int msix_connect(struct msix *x, const _Atomic uint16_t *vectors, unsigned count, int *fds);
+void msix_disconnect(struct msix *x);
+void msix_calls_moved(struct msix *x);
 
 /* What is pending is void. From any thread. */
 void msix_forget(struct msix *x);

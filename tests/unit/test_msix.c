@@ -1,13 +1,21 @@
 // SPDX-License-Identifier: MIT
 // MSI-X: tables written at every width, masks of vector and function, what is pending, and when it
-// is sent.
+// is sent; eventfds that interrupt by a vector.
 #include "tests/unit/pci_guest.h"
 
 #include "base/stream.h"
 #include "base/util.h"
+#include "hw/irq.h"
+#include "hw/kvm.h"
+#include "hw/layout.h"
+#include "hw/msi.h"
 #include "hw/pci_msix.h"
 
+#include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 #define VECTORS 70u
 #define ENABLE PCI_MSIX_FLAGS_ENABLE
@@ -20,6 +28,11 @@ struct fixture {
 	atomic_uint sent;
 	uint64_t address;
 	uint32_t data;
+	/* With a processor of the host's KVM to interrupt. */
+	struct kvm kvm;
+	int vcpu;
+	_Atomic uint16_t vectors[4];
+	int calls[4];
 };
 
 static void sent(void *arg, uint64_t address, uint32_t data)
@@ -306,6 +319,222 @@ static void test_race(void **state)
 	assert_true(pending(f, 0) == 0);
 }
 
+/* ---- Eventfds, to a processor of the host's own KVM ---- */
+
+/* The local APIC's registers (Intel SDM 3, 10.4.1). */
+#define APIC_SPIV 0xf0u
+#define APIC_SPIV_ENABLED 0x1ffu
+#define APIC_IRR 0x200u
+
+static int setup_kvm(void **state)
+{
+	struct kvm_lapic_state apic;
+	struct fixture *f;
+
+	setup(state);
+	f = *state;
+	assert_int_equal(kvm_create(&f->kvm, open("/dev/kvm", O_RDWR | O_CLOEXEC)), 0);
+	f->vcpu = ioctl(f->kvm.vm, KVM_CREATE_VCPU, 0);
+	assert_true(f->vcpu >= 0);
+	assert_int_equal(ioctl(f->vcpu, KVM_GET_LAPIC, &apic), 0);
+	put_le32((uint8_t *)apic.regs + APIC_SPIV, APIC_SPIV_ENABLED);
+	assert_int_equal(ioctl(f->vcpu, KVM_SET_LAPIC, &apic), 0);
+	f->x.cfg.send = msi_send;
+	f->x.cfg.arg = f->x.cfg.kvm = &f->kvm;
+	for (unsigned v = 0; v < 4; v++) {
+		f->vectors[v] = (uint16_t)v;
+		table_set(f, v * 16, LAYOUT_LAPIC);
+		table_set(f, v * 16 + 8, 0x40 + v);
+		mask(f, v, false);
+	}
+	control(f, ENABLE);
+	return 0;
+}
+
+static int teardown_kvm(void **state)
+{
+	struct fixture *f = *state;
+
+	msix_disconnect(&f->x);
+	close(f->vcpu);
+	kvm_finish(&f->kvm);
+	return teardown(state);
+}
+
+/* Whether the processor has been asked for this vector; it is then forgotten. */
+static bool took(struct fixture *f, unsigned vector)
+{
+	struct kvm_lapic_state apic;
+	uint8_t *irr = (uint8_t *)apic.regs + APIC_IRR + vector / 32 * 16;
+	uint32_t bit = 1u << vector % 32;
+
+	assert_int_equal(ioctl(f->vcpu, KVM_GET_LAPIC, &apic), 0);
+	if (!(get_le32(irr) & bit))
+		return false;
+	put_le32(irr, get_le32(irr) & ~bit);
+	assert_int_equal(ioctl(f->vcpu, KVM_SET_LAPIC, &apic), 0);
+	return true;
+}
+
+static void ring(struct fixture *f, unsigned call)
+{
+	uint64_t one = 1;
+
+	assert_int_equal(write(f->calls[call], &one, sizeof(one)), sizeof(one));
+}
+
+/* The kernel may hand it on by a thread of its own. */
+static void await(struct fixture *f, unsigned vector)
+{
+	while (!took(f, vector))
+		sched_yield();
+}
+
+static void test_calls(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(msix_connect(&f->x, f->vectors, 4, f->calls), 0);
+	for (unsigned i = 0; i < 4; i++) {
+		ring(f, i);
+		await(f, 0x40 + i);
+	}
+	/* The monitor's own way leads there as well. */
+	msix_raise(&f->x, 2);
+	assert_true(took(f, 0x42));
+	/* The message changes, masked and not; two calls share a vector; one has none. */
+	mask(f, 1, true);
+	table_set(f, 1 * 16 + 8, 0x51);
+	mask(f, 1, false);
+	table_set(f, 2 * 16 + 8, 0x52);
+	f->vectors[3] = 0;
+	f->vectors[0] = 0xffff;
+	msix_calls_moved(&f->x);
+	for (unsigned i = 0; i < 4; i++)
+		ring(f, i);
+	await(f, 0x51);
+	await(f, 0x52);
+	await(f, 0x40);
+	assert_false(took(f, 0x43) || took(f, 0x41) || took(f, 0x42));
+	assert_true(pending(f, 0) == 0);
+	/* No processor is there. */
+	table_set(f, 1 * 16, 0x1000);
+	ring(f, 1);
+	table_set(f, 1 * 16, LAYOUT_LAPIC);
+	await(f, 0x51);
+}
+
+/* What is signalled under each kind of mask is pending, and delivered once at its end. */
+static void test_calls_masked(void **state)
+{
+	struct fixture *f = *state;
+
+	mask(f, 1, true);
+	assert_int_equal(msix_connect(&f->x, f->vectors, 2, f->calls), 0);
+	for (unsigned i = 0; i < 3; i++)
+		ring(f, 1);
+	assert_false(took(f, 0x41));
+	assert_true(pending(f, 0) == 1 << 1);
+	mask(f, 1, false);
+	await(f, 0x41);
+	assert_true(pending(f, 0) == 0);
+	/* Nobody has looked at it meanwhile. */
+	mask(f, 1, true);
+	ring(f, 1);
+	mask(f, 1, false);
+	await(f, 0x41);
+	control(f, ENABLE | MASK_ALL);
+	ring(f, 0);
+	ring(f, 1);
+	assert_true(pending(f, 0) == 3);
+	ring(f, 1);
+	control(f, 0);
+	assert_false(took(f, 0x40) || took(f, 0x41));
+	control(f, ENABLE);
+	await(f, 0x40);
+	await(f, 0x41);
+	/* It outlives the eventfd. */
+	mask(f, 0, true);
+	ring(f, 0);
+	ring(f, 1);
+	msix_disconnect(&f->x);
+	assert_true(took(f, 0x41));
+	assert_true(pending(f, 0) == 1);
+	mask(f, 0, false);
+	assert_true(took(f, 0x40));
+}
+
+/* As a driver that is loaded again and again has it: routes are used again. */
+static void test_calls_again(void **state)
+{
+	struct fixture *f = *state;
+
+	for (unsigned n = 0; n < 20; n++) {
+		unsigned i = n % 4;
+
+		assert_int_equal(msix_connect(&f->x, f->vectors, 4, f->calls), 0);
+		ring(f, i);
+		await(f, 0x40 + i);
+		msix_disconnect(&f->x);
+		assert_int_equal(f->kvm.route_count, 16);
+	}
+}
+
+/* The table that the routes are in has the lines of the interrupt controllers as well. */
+static void test_lines_stay(void **state)
+{
+	struct fixture *f = *state;
+	struct kvm_irqchip chip = {.chip_id = KVM_IRQCHIP_IOAPIC};
+	struct irq serial, device;
+
+	assert_int_equal(irq_init(&serial, &f->kvm, GSI_COM1), 0);
+	assert_int_equal(irq_init(&device, &f->kvm, GSI_VIRTIO + 3), 0);
+	assert_int_equal(ioctl(f->kvm.vm, KVM_GET_IRQCHIP, &chip), 0);
+	chip.chip.ioapic.redirtbl[GSI_VIRTIO + 3].bits = 0x61;
+	chip.chip.ioapic.redirtbl[GSI_COM1].bits = 0x62;
+	assert_int_equal(ioctl(f->kvm.vm, KVM_SET_IRQCHIP, &chip), 0);
+	assert_int_equal(msix_connect(&f->x, f->vectors, 1, f->calls), 0);
+	irq_raise(&serial);
+	irq_raise(&device);
+	await(f, 0x61);
+	await(f, 0x62);
+	chip.chip_id = KVM_IRQCHIP_PIC_MASTER;
+	assert_int_equal(ioctl(f->kvm.vm, KVM_GET_IRQCHIP, &chip), 0);
+	assert_true(chip.chip.pic.irr & 1 << GSI_COM1);
+	ring(f, 0);
+	await(f, 0x40);
+	irq_finish(&serial, &f->kvm);
+	irq_finish(&device, &f->kvm);
+}
+
+static void *mask_often(void *arg)
+{
+	struct fixture *f = arg;
+
+	while (!f->sent) {
+		mask(f, 1, true);
+		mask(f, 1, false);
+	}
+	return NULL;
+}
+
+/* Signalled here, masked and looked at on another thread: none is lost. */
+static void test_calls_race(void **state)
+{
+	struct fixture *f = *state;
+	pthread_t t;
+
+	assert_int_equal(msix_connect(&f->x, f->vectors, 2, f->calls), 0);
+	assert_int_equal(pthread_create(&t, NULL, mask_often, f), 0);
+	for (unsigned n = 0; n < 100; n++) {
+		ring(f, 1);
+		while (!took(f, 0x41))
+			pending(f, 0);
+	}
+	f->sent = 1;
+	pthread_join(t, NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -315,6 +544,11 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_masks, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_save_load, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_race, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_calls, setup_kvm, teardown_kvm),
+		cmocka_unit_test_setup_teardown(test_calls_masked, setup_kvm, teardown_kvm),
+		cmocka_unit_test_setup_teardown(test_calls_again, setup_kvm, teardown_kvm),
+		cmocka_unit_test_setup_teardown(test_lines_stay, setup_kvm, teardown_kvm),
+		cmocka_unit_test_setup_teardown(test_calls_race, setup_kvm, teardown_kvm),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
