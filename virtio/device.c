@@ -67,6 +67,11 @@ void virtio_broken(struct virtio_device *dev, const char *fmt, ...)
 	dev->host->needs_reset(dev->host->queue.arg);
 }
 
+int virtio_lend(struct virtio_device *dev, unsigned count, struct queue_setup **setups)
+{
+	return dev->host->lend(dev->host->queue.arg, count, setups);
+}
+
 void virtio_kick_again(struct virtio_device *dev, unsigned index)
 {
 	dev->host->kick_again(dev->host->queue.arg, index);

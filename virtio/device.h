@@ -69,6 +69,7 @@ struct virtio_host {
 	void (*needs_reset)(void *arg);    /* sets DEVICE_NEEDS_RESET, tells the driver */
 	void (*config_changed)(void *arg); /* tells the driver */
 	void (*kick_again)(void *arg, unsigned index); /* rings the queue's doorbell */
+	int (*lend)(void *arg, unsigned count, struct queue_setup **setups); /* virtio_lend */
 };
 
 /* Embedded in each device; the constructor fills the first part and calls virtio_device_init. */
@@ -112,6 +113,16 @@ void virtio_broken(struct virtio_device *dev, const char *fmt, ...) printf_like(
 /* Has ops->kick called once more, after whatever else is due on the loop. On dev->io, while
  * started. */
 void virtio_kick_again(struct virtio_device *dev, unsigned index);
+
+/*
+ * Takes the first `count` queues, which the driver has set up, for an owner that is not the
+ * monitor. Only within ops->start. *setups[i], there until ops->stop returns, is what the owner
+ * needs, its doorbell and an eventfd that interrupts the driver included; no kick of these queues
+ * comes here. ops->stop ends the owner and leaves the positions it has reached there. -errno, with
+ * a message, where driver or transport do not go with it: the queues are then the device's as
+ * before.
+ */
+int virtio_lend(struct virtio_device *dev, unsigned count, struct queue_setup **setups);
 
 static inline bool virtio_has_feature(const struct virtio_device *dev, unsigned bit)
 {

@@ -7,7 +7,8 @@
 // again in the new place once they are worth it again.
 //
 // Interrupts are MSI-X, a vector for each queue and one for the configuration, or as few as the
-// driver can have. A driver that does not enable it has to look at ISR status by itself.
+// driver can have. A driver that does not enable it has to look at ISR status by itself. Queues
+// that the monitor owns raise them by a system call, those handed over by an eventfd.
 //
 // Locks, in the order in which they are taken: the PCI bus's (configuration space), the
 // transport's (registers), that of the doorbells. The io loop takes none of them.
@@ -59,10 +60,26 @@ static void no_interrupts(void *arg)
 		atomic_store(&v->vectors[i], VIRTIO_MSI_NO_VECTOR);
 }
 
+static int connect_calls(void *arg, unsigned count, int *fds)
+{
+	struct virtio_pci *v = arg;
+
+	if (!(atomic_load(&v->msix.control) & PCI_MSIX_FLAGS_ENABLE))
+		return fail(ENOTSUP, "the guest's driver does not use MSI-X");
+	return msix_connect(&v->msix, v->vectors, count, fds);
+}
+
+static void disconnect_calls(void *arg)
+{
+	msix_disconnect(&((struct virtio_pci *)arg)->msix);
+}
+
 static const struct transport_ops transport_ops = {
 	.queue_interrupt = queue_interrupt,
 	.config_interrupt = config_interrupt,
 	.reset = no_interrupts,
+	.connect = connect_calls,
+	.disconnect = disconnect_calls,
 };
 
 /* ---- Doorbells ---- */

@@ -96,11 +96,12 @@ static uint32_t read_register(struct virtio_pci *v, uint64_t off)
 /* One that there is not reads back as none: so the driver learns that it cannot have it. */
 void virtio_pci_set_vector(struct virtio_pci *v, _Atomic uint16_t *vector, uint32_t value)
 {
-	if (vector)
-		atomic_store(vector,
-			value < v->msix.cfg.vectors ? (uint16_t)value : VIRTIO_MSI_NO_VECTOR);
-	else
+	if (!vector) {
 		mistake(v, "vector %u for queue %u: there is none", value, v->queue_sel);
+		return;
+	}
+	atomic_store(vector, value < v->msix.cfg.vectors ? (uint16_t)value : VIRTIO_MSI_NO_VECTOR);
+	msix_calls_moved(&v->msix);
 }
 
 static void write_queue_register(struct virtio_pci *v, uint64_t off, uint32_t value)

@@ -146,6 +146,7 @@ int virtio_pci_make_function(struct virtio_pci *v, const struct bus_ops *ops)
 		.pending = AT_PENDING,
 		.send = msi_send,
 		.arg = v->cfg.kvm,
+		.kvm = v->cfg.kvm,
 	};
 
 	v->function.ops = &function_ops;

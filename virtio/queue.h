@@ -30,8 +30,8 @@ struct queue_setup {
 	uint64_t desc, avail, used;     /* guest addresses of the rings */
 	uint16_t next_avail, next_used; /* free-running; 0 in a new queue */
 	int kick; /* eventfd: the driver has made buffers available; borrowed */
-	int call; /* eventfd: interrupt the driver; -1 where that takes more than an
-		     eventfd (virtio-mmio), so that only the monitor can own it */
+	int call; /* eventfd: interrupt the driver; borrowed; -1 while the monitor owns the queue,
+		     which has other ways */
 };
 
 /* What a queue asks of the transport, on the owning thread. */

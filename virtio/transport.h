@@ -36,6 +36,12 @@ struct transport_ops {
 	void (*config_interrupt)(void *arg);
 	/* The driver reset the device: pending interrupts are void. */
 	void (*reset)(void *arg);
+	/*
+	 * Optional: makes an eventfd, borrowed until disconnect, for each of the first `count`
+	 * queues, that interrupts as queue_interrupt does, whoever signals it. 0 or -errno.
+	 */
+	int (*connect)(void *arg, unsigned count, int *fds);
+	void (*disconnect)(void *arg);
 };
 
 struct transport_config {
@@ -65,6 +71,7 @@ struct transport {
 	/* Touched on the loop only, or while it does nothing for this device. */
 	bool running;        /* the queues are live and the device is started */
 	bool config_pending; /* the config space has changed while it was not */
+	unsigned lent;       /* so many queues, the first, have an owner outside */
 	/* From any thread. */
 	atomic_bool needs_reset;
 };

@@ -70,11 +70,39 @@ static void kick_again(void *arg, unsigned index)
 	transport_ring(t->queues[index].setup.kick);
 }
 
+static void stop_queue(struct transport_queue *q)
+{
+	loop_del(q->t->cfg.io, &q->watch);
+	if (q->t->cfg.dev->queues[q->index].size)
+		queue_stop(&q->t->cfg.dev->queues[q->index], &q->setup);
+}
+
+static int lend(void *arg, unsigned count, struct queue_setup **setups)
+{
+	struct transport *t = arg;
+	int fds[VIRTIO_QUEUES_MAX], rc;
+
+	if (!t->cfg.ops->connect)
+		return fail(ENOTSUP, "only on PCI can queues be handed over");
+	rc = t->cfg.ops->connect(t->cfg.arg, count, fds);
+	if (rc < 0)
+		return rc;
+	for (t->lent = 0; t->lent < count; t->lent++) {
+		struct transport_queue *q = &t->queues[t->lent];
+
+		stop_queue(q);
+		q->setup.call = fds[t->lent];
+		setups[t->lent] = &q->setup;
+	}
+	return 0;
+}
+
 const struct virtio_host transport_host = {
 	.queue = {.raise = raise_queue, .broken = queue_broken},
 	.needs_reset = needs_reset,
 	.config_changed = config_changed,
 	.kick_again = kick_again,
+	.lend = lend,
 };
 
 static int start_queue(struct transport_queue *q)
@@ -87,15 +115,18 @@ static int start_queue(struct transport_queue *q)
 	return rc < 0 ? rc : loop_add(t->cfg.io, &q->watch, q->setup.kick, EPOLLIN);
 }
 
-static void stop_queue(struct transport_queue *q)
+/* What their owner has let go. */
+static void take_back(struct transport *t)
 {
-	loop_del(q->t->cfg.io, &q->watch);
-	if (q->t->cfg.dev->queues[q->index].size)
-		queue_stop(&q->t->cfg.dev->queues[q->index], &q->setup);
+	t->cfg.ops->disconnect(t->cfg.arg);
+	while (t->lent)
+		t->queues[--t->lent].setup.call = -1;
 }
 
 static void stop_queues(struct transport *t)
 {
+	if (t->lent)
+		take_back(t);
 	for (unsigned i = 0; i < t->cfg.dev->queue_count; i++)
 		stop_queue(&t->queues[i]);
 }

@@ -19,6 +19,9 @@ struct echo {
 	atomic_bool holds;
 	atomic_uint starts, stops, resets, kicks;
 	uint32_t saved;
+	unsigned lend; /* so many queues are to go to another owner at the next start */
+	int lent;      /* what became of it */
+	struct queue_setup *setups[2];
 };
 
 static struct echo *to_echo(struct virtio_device *dev)
@@ -28,7 +31,12 @@ static struct echo *to_echo(struct virtio_device *dev)
 
 static void echo_start(struct virtio_device *dev)
 {
-	to_echo(dev)->starts++;
+	struct echo *d = to_echo(dev);
+
+	d->lent = d->lend && queue_live(&d->queues[d->lend - 1])
+			  ? virtio_lend(dev, d->lend, d->setups)
+			  : 0;
+	d->starts++;
 }
 
 static void finish_echo(struct echo *d, unsigned i, struct queue_elem *e)

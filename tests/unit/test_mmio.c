@@ -456,6 +456,17 @@ static void test_storm(void **state)
 	assert_true(f->d.starts > 0);
 }
 
+/* Only the monitor can interrupt by a register. */
+static void test_lend(void **state)
+{
+	struct fixture *f = *state;
+
+	f->d.lend = 1;
+	go_live(&f->r, 0, 4);
+	assert_int_equal(f->d.starts, 1);
+	assert_int_equal(f->d.lent, -ENOTSUP);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -472,6 +483,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_pause, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_save_load, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bad_state, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_lend, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_storm, setup, teardown),
 	};
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The virtio-pci registers: found by capabilities, every width, the status machine, vectors, moving
-// BARs, reset, pause, save and load.
+// BARs, reset, pause, save and load; a queue that goes to another owner.
 #include "tests/unit/echo.h"
 #include "tests/unit/pci_guest.h"
 
@@ -8,11 +8,14 @@
 #include "base/loop.h"
 #include "virtio/pci.h"
 #include "virtio/pci_private.h"
+#include "virtio/transport_priv.h"
 
+#include <errno.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_pci.h>
 #include <pthread.h>
 #include <sched.h>
+#include <unistd.h>
 
 #define RAM MIB(16)
 #define SLOT 1u
@@ -546,10 +549,113 @@ static void *storm(void *arg)
 		if (seed >> 20 == 0) {
 			place_bar(&f->r, SLOT, 0, BAR);
 			decode(&f->r, SLOT, true);
+			if (seed & 1)
+				use_vectors(f);
 			go_live(f, 0);
 		}
 	}
 	return NULL;
+}
+
+/* ---- Another owner ---- */
+
+static void call_owner(void *arg, unsigned index)
+{
+	transport_ring(*(int *)arg);
+}
+
+static void not_broken(void *arg, const char *why)
+{
+	fail_msg("broken: %s", why);
+}
+
+static bool is_rung(int fd)
+{
+	uint64_t count;
+
+	return read(fd, &count, sizeof(count)) == sizeof(count);
+}
+
+/* Answers a request as the owner of queue 0, from its doorbell to its positions. */
+static void serve_as_owner(struct fixture *f)
+{
+	struct queue_setup *s = f->d.setups[0];
+	const struct queue_host host = {call_owner, not_broken, &s->call};
+	struct queue q = {0};
+	struct iovec iov[4];
+	struct queue_elem e = {.iov = iov, .cap = 4};
+
+	while (!is_rung(s->kick))
+		sched_yield();
+	assert_int_equal(queue_start(&q, f->mem, s, 0, &host), 0);
+	assert_true(queue_pop(&q, &e));
+	assert_int_equal(e.in_n, 1);
+	queue_push(&q, &e, 7);
+	queue_notify(&q);
+	queue_stop(&q, s);
+}
+
+/* Queue 0 goes to an owner outside and is taken back, with what the driver does meanwhile. */
+static void test_lend(void **state)
+{
+	struct fixture *f = *state;
+	uint32_t id, len;
+	uint64_t bits;
+
+	f->d.lend = 1;
+	use_vectors(f);
+	go_live(f, 0);
+	while (!f->d.starts)
+		sched_yield();
+	assert_int_equal(f->d.lent, 0);
+	/* It is rung once in any case. */
+	while (!is_rung(f->d.setups[0]->kick))
+		sched_yield();
+	offer_echo(&f->q[0], "owner");
+	kick(f, 0);
+	set(f, AT_TABLE + 16 + 12, 4, 1);
+	serve_as_owner(f);
+	assert_true(driver_reap(&f->q[0], &id, &len));
+	assert_int_equal(len, 7);
+	assert_int_equal(get(f, AT_PENDING, 4), 1 << 1);
+	set(f, AT_TABLE + 16 + 12, 4, 0);
+	await_sent(f, 1, 1);
+	/* The other queue is the device's all the time. */
+	kick(f, 1);
+	while (!f->d.kicks)
+		sched_yield();
+	/* Taken back for a pause; what is signalled under a mask outlives that. */
+	set(f, AT_TABLE + 16 + 12, 4, 1);
+	transport_ring(f->d.setups[0]->call);
+	virtio_pci_pause(f->pci);
+	assert_int_equal(f->d.setups[0]->call, -1);
+	assert_int_equal(f->d.setups[0]->next_used, 1);
+	msix_pending_read(&f->pci->msix, 0, &bits, 8);
+	assert_int_equal(bits, 1 << 1);
+	f->d.lend = 0;
+	virtio_pci_resume(f->pci);
+	assert_int_equal(echo_once(f, "monitor"), 7);
+	set(f, AT_TABLE + 16 + 12, 4, 0);
+	while (!f->sent[1])
+		sched_yield();
+	/* And again, after a reset. */
+	f->d.lend = 2;
+	set_status(f, 0);
+	use_vectors(f);
+	go_live(f, 0);
+	assert_int_equal(f->d.lent, 0);
+	assert_int_equal(f->d.setups[1]->next_avail, 0);
+	set_status(f, 0);
+}
+
+static void test_lend_refused(void **state)
+{
+	struct fixture *f = *state;
+
+	f->d.lend = 1;
+	go_live(f, 0);
+	assert_int_equal(echo_once(f, "mine"), 4);
+	assert_int_equal(f->d.lent, -ENOTSUP);
 }
 
 static void test_storm(void **state)
@@ -559,6 +665,7 @@ static void test_storm(void **state)
 	uint64_t end = now_ns() + NSEC_PER_SEC / 2;
 
 	storm_over = false;
+	f->d.lend = 1;
 	for (unsigned i = 0; i < ARRAY_SIZE(t); i++)
 		assert_int_equal(pthread_create(&t[i], NULL, storm, f), 0);
 	while (now_ns() < end) {
@@ -589,6 +696,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_move, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_save_load, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bad_state, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_lend, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_lend_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_storm, setup, teardown),
 	};
 
