@@ -133,6 +133,10 @@ RULE_ARG(V, ioctl, 1, WHOLE, 0x8070ae9f /* KVM_GET_PIT2 */, "as above")
 RULE_ARG(V, ioctl, 1, WHOLE, 0x4070aea0 /* KVM_SET_PIT2 */, "as above")
 RULE_ARG(I | C, ioctl, 1, 0xff00, 0xae00, "pause, save, load, reset; interrupt lines of streams")
 
+/* vhost: NICs whose queues the kernel has. All its requests have the type 0xaf. */
+RULE_ARG(I | C, ioctl, 1, 0xff00, 0xaf00, "queues are handed over and taken back")
+RULE_ARG(I | C, ioctl, 1, WHOLE, 0x400454d1 /* TUNSETTXFILTER */, "addresses of such a NIC")
+
 #undef V
 #undef I
 #undef C
