@@ -72,6 +72,17 @@ int virtio_lend(struct virtio_device *dev, unsigned count, struct queue_setup **
 	return dev->host->lend(dev->host->queue.arg, count, setups);
 }
 
+void virtio_unlend(struct virtio_device *dev)
+{
+	dev->host->unlend(dev->host->queue.arg);
+}
+
+void virtio_restart(struct virtio_device *dev)
+{
+	if (dev->host)
+		dev->host->restart(dev->host->queue.arg);
+}
+
 void virtio_kick_again(struct virtio_device *dev, unsigned index)
 {
 	dev->host->kick_again(dev->host->queue.arg, index);

@@ -70,6 +70,8 @@ struct virtio_host {
 	void (*config_changed)(void *arg); /* tells the driver */
 	void (*kick_again)(void *arg, unsigned index); /* rings the queue's doorbell */
 	int (*lend)(void *arg, unsigned count, struct queue_setup **setups); /* virtio_lend */
+	void (*unlend)(void *arg);                                           /* virtio_unlend */
+	void (*restart)(void *arg);                                          /* virtio_restart */
 };
 
 /* Embedded in each device; the constructor fills the first part and calls virtio_device_init. */
@@ -123,6 +125,15 @@ void virtio_kick_again(struct virtio_device *dev, unsigned index);
  * before.
  */
 int virtio_lend(struct virtio_device *dev, unsigned count, struct queue_setup **setups);
+
+/* Still within ops->start: the owner does not want them. They are the device's again. */
+void virtio_unlend(struct virtio_device *dev);
+
+/*
+ * Stops the device and starts it again, unknown to the driver: it is to choose again who owns its
+ * queues. A no-op while it is not started. On dev->io, within none of its ops.
+ */
+void virtio_restart(struct virtio_device *dev);
 
 static inline bool virtio_has_feature(const struct virtio_device *dev, unsigned bit)
 {

@@ -70,6 +70,16 @@ static void kick_again(void *arg, unsigned index)
 	transport_ring(t->queues[index].setup.kick);
 }
 
+static int start_queue(struct transport_queue *q)
+{
+	struct transport *t = q->t;
+	struct virtio_device *dev = t->cfg.dev;
+	int rc = queue_start(
+		&dev->queues[q->index], t->cfg.mem, &q->setup, dev->features, &t->host.queue);
+
+	return rc < 0 ? rc : loop_add(t->cfg.io, &q->watch, q->setup.kick, EPOLLIN);
+}
+
 static void stop_queue(struct transport_queue *q)
 {
 	loop_del(q->t->cfg.io, &q->watch);
@@ -97,24 +107,6 @@ static int lend(void *arg, unsigned count, struct queue_setup **setups)
 	return 0;
 }
 
-const struct virtio_host transport_host = {
-	.queue = {.raise = raise_queue, .broken = queue_broken},
-	.needs_reset = needs_reset,
-	.config_changed = config_changed,
-	.kick_again = kick_again,
-	.lend = lend,
-};
-
-static int start_queue(struct transport_queue *q)
-{
-	struct transport *t = q->t;
-	struct virtio_device *dev = t->cfg.dev;
-	int rc = queue_start(
-		&dev->queues[q->index], t->cfg.mem, &q->setup, dev->features, &t->host.queue);
-
-	return rc < 0 ? rc : loop_add(t->cfg.io, &q->watch, q->setup.kick, EPOLLIN);
-}
-
 /* What their owner has let go. */
 static void take_back(struct transport *t)
 {
@@ -122,6 +114,39 @@ static void take_back(struct transport *t)
 	while (t->lent)
 		t->queues[--t->lent].setup.call = -1;
 }
+
+/* They were started a moment ago, and nothing of them has changed but what the driver can. */
+static void unlend(void *arg)
+{
+	struct transport *t = arg;
+	unsigned count = t->lent;
+
+	take_back(t);
+	for (unsigned i = 0; i < count; i++)
+		if (start_queue(&t->queues[i]) < 0)
+			virtio_broken(t->cfg.dev, "queue %u: %s", i, last_error());
+}
+
+static void restart(void *arg)
+{
+	struct transport *t = arg;
+
+	if (!t->running)
+		return;
+	transport_take_down(t);
+	if (!atomic_load(&t->needs_reset))
+		transport_bring_up(t);
+}
+
+const struct virtio_host transport_host = {
+	.queue = {.raise = raise_queue, .broken = queue_broken},
+	.needs_reset = needs_reset,
+	.config_changed = config_changed,
+	.kick_again = kick_again,
+	.lend = lend,
+	.unlend = unlend,
+	.restart = restart,
+};
 
 static void stop_queues(struct transport *t)
 {

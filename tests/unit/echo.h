@@ -19,8 +19,9 @@ struct echo {
 	atomic_bool holds;
 	atomic_uint starts, stops, resets, kicks;
 	uint32_t saved;
-	unsigned lend; /* so many queues are to go to another owner at the next start */
-	int lent;      /* what became of it */
+	unsigned lend;  /* so many queues are to go to another owner at the next start */
+	bool unwilling; /* which does not want them */
+	int lent;       /* what became of it */
 	struct queue_setup *setups[2];
 };
 
@@ -36,6 +37,8 @@ static void echo_start(struct virtio_device *dev)
 	d->lent = d->lend && queue_live(&d->queues[d->lend - 1])
 			  ? virtio_lend(dev, d->lend, d->setups)
 			  : 0;
+	if (d->lent == 0 && d->unwilling)
+		virtio_unlend(dev);
 	d->starts++;
 }
 

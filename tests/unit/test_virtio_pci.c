@@ -648,6 +648,37 @@ static void test_lend(void **state)
 	set_status(f, 0);
 }
 
+static void restart_echo(void *arg)
+{
+	virtio_restart(&((struct fixture *)arg)->d.dev);
+}
+
+/* The device chooses again while the driver is at it. */
+static void test_lend_changes(void **state)
+{
+	struct fixture *f = *state;
+
+	f->d.lend = 1;
+	f->d.unwilling = true;
+	use_vectors(f);
+	loop_call(f->io, restart_echo, f); /* nothing is started yet */
+	go_live(f, 0);
+	assert_int_equal(echo_once(f, "none"), 4);
+	assert_int_equal(f->d.lent, 0);
+	f->d.unwilling = false;
+	loop_call(f->io, restart_echo, f);
+	assert_int_equal(f->d.starts, 2);
+	offer_echo(&f->q[0], "owner");
+	kick(f, 0);
+	serve_as_owner(f);
+	assert_int_equal(f->q[0].used->idx, 2);
+	f->q[0].used_next++;
+	f->d.lend = 0;
+	loop_call(f->io, restart_echo, f);
+	assert_int_equal(echo_once(f, "device"), 6);
+	assert_int_equal(get_status(f), S_LIVE);
+}
+
 static void test_lend_refused(void **state)
 {
 	struct fixture *f = *state;
@@ -697,6 +728,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_save_load, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bad_state, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lend, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_lend_changes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lend_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_storm, setup, teardown),
 	};
