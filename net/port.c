@@ -3,6 +3,7 @@
 #include "net/port.h"
 
 #include "base/fd.h"
+#include "base/log.h"
 #include "net/tap.h"
 
 #include <errno.h>
@@ -20,6 +21,8 @@ const char *const net_drop_names[NET_DROPS + 1] = {
 
 void port_close(struct net_end *end)
 {
+	while (end->vhosts)
+		vhost_finish(&end->vhost[--end->vhosts]);
 	while (end->pairs)
 		close(end->fd[--end->pairs]);
 }
@@ -83,4 +86,10 @@ int port_set_pairs(struct net_port *p, unsigned pairs)
 	for (unsigned i = 1; p->end.tap && i < p->end.pairs && !rc; i++)
 		rc = tap_set_queue(p->end.fd[i], i < pairs);
 	return rc;
+}
+
+void port_set_filter(struct net_port *p, const uint8_t (*macs)[6], unsigned count, bool groups)
+{
+	if (p->end.tap && tap_set_filter(p->end.fd[0], macs, count, groups))
+		log_debug("%s: %s", p->end.name, last_error());
 }

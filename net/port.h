@@ -10,6 +10,8 @@
 #ifndef NET_PORT_H
 #define NET_PORT_H
 
+#include "net/vhost.h"
+
 #include <net/if.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -35,6 +37,9 @@ struct net_end {
 	uint64_t offers;       /* VIRTIO_NET_F_*, a bit each: offloads that it can do */
 	uint32_t mtu;          /* of a tap; 0: unknown */
 	char name[IFNAMSIZ];   /* of a tap's interface; "" */
+	/* The kernel's threads that can have the queues instead, one a pair. Only of a tap. */
+	struct vhost vhost[NET_PAIRS_MAX];
+	unsigned vhosts; /* how many of them there are: all, or 0 */
 };
 
 /* Why a frame went nowhere. */
@@ -87,5 +92,11 @@ void port_drain(struct net_port *p, unsigned pair);
  */
 int port_set_offloads(struct net_port *p, uint64_t guest);
 int port_set_pairs(struct net_port *p, unsigned pairs);
+
+/*
+ * Only packets for these addresses, single ones first, are to come; `groups`: and all for groups.
+ * Without addresses all come. A tap that is given too many single ones lets all come.
+ */
+void port_set_filter(struct net_port *p, const uint8_t (*macs)[6], unsigned count, bool groups);
 
 #endif

@@ -93,6 +93,18 @@ int tap_set_queue(int fd, bool attached)
 	return 0;
 }
 
+int tap_set_filter(int fd, const uint8_t (*macs)[6], unsigned count, bool groups)
+{
+	union {
+		struct tun_filter head;
+		char space[sizeof(struct tun_filter) + TAP_FILTER_MAX * 6];
+	} f = {.head = {.flags = groups ? TUN_FLT_ALLMULTI : 0, .count = (uint16_t)count}};
+
+	if (count)
+		memcpy(f.space + offsetof(struct tun_filter, addr), macs, count * 6);
+	return ioctl(fd, TUNSETTXFILTER, &f) < 0 ? failno(errno, "TUNSETTXFILTER") : 0;
+}
+
 /* ---- opening ---- */
 
 static int open_device(void)

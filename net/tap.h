@@ -28,4 +28,8 @@ int tap_take(struct net_end *out, const int *fds, unsigned count);
 int tap_set_offloads(int fd, uint64_t guest);
 int tap_set_queue(int fd, bool attached);
 
+/* As port_set_filter; at most TAP_FILTER_MAX addresses. */
+#define TAP_FILTER_MAX 255u
+int tap_set_filter(int fd, const uint8_t (*macs)[6], unsigned count, bool groups);
+
 #endif

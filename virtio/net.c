@@ -93,12 +93,20 @@ void virtio_net_is_dead(struct vnet *v)
 		v->on_dead(v->arg, v->dev.name, why);
 }
 
+/* What the kernel cannot know of is for this device: its queues come back. */
+static void restart_if_lent(struct vnet *v)
+{
+	if (v->lent)
+		virtio_restart(&v->dev);
+}
+
 static void ready(void *arg, uint32_t events)
 {
 	struct vnet_pair *p = arg;
 
 	if (events & (EPOLLERR | EPOLLHUP)) {
 		virtio_net_is_dead(p->v);
+		restart_if_lent(p->v);
 		return;
 	}
 	if (events & EPOLLOUT) {
@@ -131,7 +139,10 @@ void virtio_net_set_link(struct virtio_device *dev, bool up)
 		else if (v->pair[i].watch.fd >= 0)
 			virtio_net_watch(&v->pair[i], v->pair[i].wants & ~(uint32_t)EPOLLIN);
 	virtio_net_tell_status(v);
-	serve(v);
+	if (v->port.end.vhosts)
+		virtio_restart(dev);
+	else
+		serve(v);
 }
 
 enum virtio_net_link virtio_net_link(struct virtio_device *dev)
@@ -155,19 +166,26 @@ void virtio_net_apply_offloads(struct vnet *v)
 }
 
 /* A queue of a tap is watched only while it is attached: it is in error otherwise. */
-int virtio_net_use_pairs(struct vnet *v, unsigned pairs)
+static int set_pairs(struct vnet *v, unsigned pairs)
 {
+	virtio_net_halt(v, pairs);
 	for (unsigned i = pairs; i < v->port.end.pairs; i++) {
 		virtio_net_put_back(&v->pair[i]);
 		unwatch(&v->pair[i]);
 	}
 	v->active = pairs;
-	if (!v->dead && port_set_pairs(&v->port, pairs)) {
+	return v->dead ? 0 : port_set_pairs(&v->port, pairs);
+}
+
+int virtio_net_use_pairs(struct vnet *v, unsigned pairs)
+{
+	int rc = set_pairs(v, pairs);
+
+	rc = rc ? rc : virtio_net_go_on(v);
+	if (rc)
 		log_warn("%s: %s", v->dev.name, last_error());
-		return -EIO;
-	}
 	serve(v);
-	return 0;
+	return rc;
 }
 
 /* ---- the device ---- */
@@ -179,7 +197,10 @@ static void vnet_start(struct virtio_device *dev)
 	v->started = true;
 	virtio_net_apply_offloads(v);
 	virtio_net_tell_status(v);
-	virtio_net_use_pairs(v, v->active);
+	if (set_pairs(v, v->active))
+		log_warn("%s: %s", v->dev.name, last_error());
+	virtio_net_lend(v);
+	serve(v);
 }
 
 static void vnet_stop(struct virtio_device *dev)
@@ -187,6 +208,7 @@ static void vnet_stop(struct virtio_device *dev)
 	struct vnet *v = vnet_of(dev);
 
 	v->started = false;
+	virtio_net_take_back(v);
 	for (unsigned i = 0; i < v->port.end.pairs; i++) {
 		virtio_net_put_back(&v->pair[i]);
 		unwatch(&v->pair[i]);
@@ -407,7 +429,7 @@ void virtio_net_count(struct virtio_device *dev, struct virtio_net_counters *out
 {
 	const struct vnet *v = vnet_of(dev);
 
-	*out = (struct virtio_net_counters){.port = v->port.count};
+	*out = (struct virtio_net_counters){.port = v->port.count, .vhost = v->lent > 0};
 	for (unsigned i = 0; i < dev->queue_count; i++) {
 		out->interrupts += v->queue[i].calls;
 		out->spared += v->queue[i].calls_spared;

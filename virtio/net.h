@@ -24,6 +24,7 @@ struct virtio_net_args {
 struct virtio_net_counters {
 	struct net_counters port;
 	uint64_t interrupts, spared; /* sent; those that the driver did without */
+	bool vhost;                  /* the kernel moves the packets, which are not counted */
 };
 
 /* 0 or -errno. */

@@ -242,6 +242,8 @@ void virtio_net_control(struct vnet *v, struct queue *q)
 			left--;
 	} while (queue_enable_kicks(q) && left > 0);
 	queue_notify(q);
+	if (!queue_live(q))
+		virtio_net_halt(v, 0);
 	if (left == 0)
 		virtio_kick_again(&v->dev, q->index);
 }

@@ -54,9 +54,10 @@ struct vnet_pair {
 	struct watch watch;
 	uint32_t wants; /* the events watched for */
 	struct vnet_buffers buffers;
-	uint8_t *spill;  /* takes of a packet what the buffers do not */
-	size_t held;     /* bytes of a packet that waits for more of them; 0: none */
-	size_t held_off; /* how many of those are in the buffers, and not in `spill` */
+	uint8_t *spill;           /* takes of a packet what the buffers do not */
+	size_t held;              /* bytes of a packet that waits for more of them; 0: none */
+	size_t held_off;          /* how many of those are in the buffers, and not in `spill` */
+	struct watch vhost_error; /* while the kernel has its queues */
 };
 
 struct vnet {
@@ -67,8 +68,10 @@ struct vnet {
 	bool link_up;   /* as it was set */
 	bool dead;      /* there is no other end any more */
 	bool started;
-	bool announce;     /* the guest is to make itself known, and has not yet */
-	unsigned active;   /* pairs in use */
+	bool announce;   /* the guest is to make itself known, and has not yet */
+	unsigned active; /* pairs in use */
+	unsigned lent;   /* pairs whose queues the kernel has; all or none */
+	struct queue_setup *setup[2 * NET_PAIRS_MAX]; /* of those */
 	uint64_t offloads; /* VIRTIO_NET_F_GUEST_*: what of those negotiated the guest takes now */
 	uint32_t most;     /* bytes of the largest packet, its header included */
 	void (*on_dead)(void *arg, const char *name, const char *why);
@@ -119,6 +122,22 @@ bool virtio_net_takes(const struct vnet *v, const uint8_t frame[VNET_PEEK]);
 /* ---- net_tx.c ---- */
 
 void virtio_net_send(struct vnet_pair *p);
+
+/* ---- net_vhost.c ---- */
+
+/* Within start and stop: the queues go to the kernel where it can have them, and come back. */
+void virtio_net_lend(struct vnet *v);
+void virtio_net_take_back(struct vnet *v);
+
+/*
+ * The kernel, where it has the queues, moves no more packets of the pairs from `first` on; goes on
+ * with those in use. 0 or -errno.
+ */
+void virtio_net_halt(struct vnet *v, unsigned first);
+int virtio_net_go_on(struct vnet *v);
+
+/* The filter, or the address, has changed: the tap is to know while the kernel has the queues. */
+void virtio_net_hand_on_filter(struct vnet *v);
 
 /* ---- net_ctrl.c ---- */
 
