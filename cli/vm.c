@@ -159,7 +159,8 @@ static int open_nics(struct vm *vm)
 	const struct net_host host = {.open_program = helper_open,
 		.jail = (enum jail_mode)vm->cfg.seccomp,
 		.vm = vm->dir.name,
-		.configured = vm->cfg.fields.command == CONFIG_RUN};
+		.configured = vm->cfg.fields.command == CONFIG_RUN,
+		.pci = vm->cfg.transport == TRANSPORT_PCI};
 	struct machine_config *mc = &vm->mc;
 	int rc = 0;
 

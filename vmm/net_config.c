@@ -32,6 +32,13 @@ static const char *const links[] = {[NET_LINK_UP] = "up", [NET_LINK_DOWN] = "dow
 
 static const char *const to_host[] = {[NET_HOST_DENY] = "deny", [NET_HOST_ALLOW] = "allow", NULL};
 
+static const char *const vhosts[] = {
+	[NET_VHOST_OFF] = "off",
+	[NET_VHOST_ON] = "on",
+	[NET_VHOST_AUTO] = "auto",
+	NULL,
+};
+
 static const struct field keys[] = {
 	{"id", "NAME", "what messages and commands call the NIC; without it net0, net1, ...",
 		AT(id), .type = FIELD_STRING, .commands = ANY},
@@ -50,6 +57,9 @@ static const struct field keys[] = {
 		AT(name), .type = FIELD_STRING, .commands = TAP},
 	{"fd", "N", "an open tap, as descriptor N of this process; once for each pair of queues",
 		AT(fd), .type = FIELD_LIST, .commands = TAP},
+	{"vhost", "MODE", "whether the host's kernel moves the packets; auto: where it can",
+		AT(vhost), .type = FIELD_ENUM, .names = vhosts, .fallback = "auto",
+		.commands = TAP | BRIDGE},
 	{"publish", "PORTS",
 		"[ADDRESS:]HOSTPORT:GUESTPORT[/udp], as --publish has it; may be repeated",
 		AT(publish), .type = FIELD_LIST, .commands = USER},

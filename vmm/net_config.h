@@ -25,6 +25,7 @@ struct net_config {
 	uint32_t slot;                    /* of the PCI bus; 0: any */
 	unsigned link;                    /* enum net_link, at first */
 	char *name;                       /* tap: one that there is; NULL: one of our own */
+	unsigned vhost;                   /* tap and bridge: enum net_vhost */
 	struct field_list fd;             /* tap: open ones, in decimal, one a pair */
 	struct field_list publish, allow; /* user: in the words of kvick-slirp, which judges them */
 	bool restricted;                  /* user */
@@ -37,6 +38,7 @@ struct net_config {
 };
 
 enum net_link { NET_LINK_UP, NET_LINK_DOWN };
+enum net_vhost { NET_VHOST_OFF, NET_VHOST_ON, NET_VHOST_AUTO };
 
 #define NET_RESOLVERS_MAX 3u
 

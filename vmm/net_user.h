@@ -17,6 +17,7 @@ struct net_host {
 	enum jail_mode jail;
 	const char *vm;  /* its name */
 	bool configured; /* the guest is told its addresses, and does not choose them */
+	bool pci;        /* what the NIC will be on */
 };
 
 /* All zeroes: none. */

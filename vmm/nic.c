@@ -33,6 +33,11 @@ int nic_open(struct nic_helper *h, const struct net_config *n, const struct net_
 		rc = net_bridge_open(&h->bridge, n, host, end, guest);
 	else
 		rc = open_tap(n, end, guest);
+	if (!rc) {
+		rc = nic_open_vhost(n, end, host->pci);
+		if (rc)
+			port_close(end);
+	}
 	return rc ? fail_context(rc, "--net %s: %s", net_kind_name(n->kind), n->id) : 0;
 }
 

@@ -32,6 +32,12 @@ struct nic_helper {
 int nic_open(struct nic_helper *h, const struct net_config *n, const struct net_host *host,
 	struct net_end *end, struct net_guest *guest);
 
+/*
+ * Part of it: adds the kernel's threads for the queues, where they are wanted and can be; `pci`:
+ * that is what the NIC will be on. 0, or -errno with a message where vhost=on and they cannot.
+ */
+int nic_open_vhost(const struct net_config *n, struct net_end *end, bool pci);
+
 /* Waits until its process serves; `loop`, which is this thread's, hears what it says from then on.
  * 0 or -errno. */
 int nic_await(struct nic_helper *h, struct loop *loop);
