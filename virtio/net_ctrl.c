@@ -223,7 +223,9 @@ static bool serve_next(struct vnet *v, struct queue *q)
 
 	if (!queue_pop(q, &e))
 		return false;
-	if (!run(v, &e)) {
+	if (run(v, &e)) {
+		virtio_net_hand_on_filter(v);
+	} else {
 		answer = VIRTIO_NET_ERR;
 		guest_error(&v->dev.log, v->dev.name, "a control command that is refused");
 	}

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // The kernel as the owner of a NIC's queues: what it is told and in which order, what is left where
-// it refuses. Its side is made up here and keeps to the kernel's rules, as few hosts have a
-// vhost-net; with the real one guests run in tests/vm.
+// it refuses.
 #include "net/vhost.h"
+#include "tests/unit/fake_vhost.h"
 #include "tests/unit/test.h"
 
 #include "base/log.h"
@@ -12,115 +12,13 @@
 #include <fcntl.h>
 #include <linux/vhost.h>
 #include <linux/virtio_net.h>
-#include <stdarg.h>
-#include <sys/eventfd.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
 
 #define TAP 77
 #define ALL                                                                                        \
 	(1ull << VIRTIO_F_VERSION_1 | 1ull << VIRTIO_NET_F_MRG_RXBUF |                             \
 		1ull << VIRTIO_RING_F_INDIRECT_DESC | 1ull << VIRTIO_RING_F_EVENT_IDX)
 
-struct fake_ring {
-	struct vhost_vring_addr at;
-	unsigned size, base;
-	int kick, call, error, tap;
-};
-
-static struct {
-	int fd;
-	bool owned;
-	uint64_t has, features;
-	unsigned regions;
-	struct vhost_memory_region region[2];
-	struct fake_ring ring[2];
-	unsigned requests, refuse; /* how many came; which of them is refused, from 1 on */
-} kernel;
-
-static int refuse(int err)
-{
-	errno = err;
-	return -1;
-}
-
-/* Rings cannot be changed under a tap, and be given one only where they lie in memory. */
-static int change_ring(struct fake_ring *r, unsigned long what, const unsigned arg[2])
-{
-	if (what == VHOST_GET_VRING_BASE)
-		return 0;
-	if (r->tap >= 0 && what != VHOST_NET_SET_BACKEND)
-		return refuse(EBUSY);
-	if (what == VHOST_SET_VRING_NUM)
-		r->size = arg[1];
-	else if (what == VHOST_SET_VRING_BASE)
-		r->base = arg[1];
-	else if (what == VHOST_SET_VRING_KICK)
-		r->kick = (int)arg[1];
-	else if (what == VHOST_SET_VRING_CALL)
-		r->call = (int)arg[1];
-	else if (what == VHOST_SET_VRING_ERR)
-		r->error = (int)arg[1];
-	else if (what == VHOST_NET_SET_BACKEND && (int)arg[1] >= 0 &&
-		 (!r->at.desc_user_addr || !kernel.regions))
-		return refuse(EFAULT);
-	else if (what == VHOST_NET_SET_BACKEND)
-		r->tap = (int)arg[1];
-	else
-		return refuse(ENOTTY);
-	return 0;
-}
-
-static void take_memory(const struct vhost_memory *m)
-{
-	kernel.regions = m->nregions;
-	memcpy(kernel.region, m->regions, m->nregions * sizeof(kernel.region[0]));
-}
-
-static int answer(unsigned long what, void *arg)
-{
-	struct vhost_vring_addr at;
-	unsigned words[2];
-
-	if (++kernel.requests == kernel.refuse)
-		return refuse(EIO);
-	if (what == VHOST_SET_OWNER)
-		kernel.owned = true;
-	else if (what == VHOST_GET_FEATURES)
-		memcpy(arg, &kernel.has, sizeof(kernel.has));
-	else if (!kernel.owned)
-		return refuse(EPERM);
-	else if (what == VHOST_SET_FEATURES)
-		memcpy(&kernel.features, arg, sizeof(kernel.features));
-	else if (what == VHOST_SET_MEM_TABLE)
-		take_memory(arg);
-	else if (what == VHOST_SET_VRING_ADDR) {
-		memcpy(&at, arg, sizeof(at));
-		kernel.ring[at.index].at = at;
-	} else {
-		memcpy(words, arg, sizeof(words));
-		if (what == VHOST_GET_VRING_BASE)
-			memcpy((char *)arg + 4, &kernel.ring[words[0]].base, 4);
-		return change_ring(&kernel.ring[words[0]], what, words);
-	}
-	return 0;
-}
-
-int __real_ioctl(int fd, unsigned long what, ...);
-int __wrap_ioctl(int fd, unsigned long what, ...);
-
-int __wrap_ioctl(int fd, unsigned long what, ...)
-{
-	va_list ap;
-	void *arg;
-
-	va_start(ap, what);
-	arg = va_arg(ap, void *);
-	va_end(ap);
-	return fd == kernel.fd ? answer(what, arg) : __real_ioctl(fd, what, arg);
-}
-
-/* ---- Tests ---- */
+static struct fake_vhost *kernel;
 
 static struct vhost_memory_region memory[] = {
 	{.guest_phys_addr = 0, .memory_size = 1 << 20, .userspace_addr = 0x100000},
@@ -134,10 +32,8 @@ static const struct vhost_ring rings[2] = {
 
 static int setup(void **state)
 {
-	memset(&kernel, 0, sizeof(kernel));
-	kernel.fd = eventfd(0, 0);
-	kernel.has = ALL | 1ull << VHOST_NET_F_VIRTIO_NET_HDR | 1ull << VHOST_F_LOG_ALL;
-	kernel.ring[0].tap = kernel.ring[1].tap = -1;
+	fake_reset();
+	kernel = fake_vhost_open();
 	return 0;
 }
 
@@ -151,15 +47,15 @@ static void test_start_stop(void **state)
 	uint16_t next[2] = {0};
 	struct vhost v;
 
-	assert_int_equal(vhost_init(&v, kernel.fd), 0);
+	assert_int_equal(vhost_init(&v, kernel->fd), 0);
 	/* What is the device's or the tap's is none of the kernel's thread. */
 	assert_int_equal(
 		vhost_start(&v, ALL | 1ull << VIRTIO_NET_F_CTRL_VQ | 1, memory, 2, rings, TAP), 0);
-	assert_true(kernel.features == ALL);
-	assert_int_equal(kernel.regions, 2);
-	assert_memory_equal(kernel.region, memory, sizeof(memory));
+	assert_true(kernel->features == ALL);
+	assert_int_equal(kernel->regions, 2);
+	assert_memory_equal(kernel->region, memory, sizeof(memory));
 	for (unsigned i = 0; i < 2; i++) {
-		const struct fake_ring *r = &kernel.ring[i];
+		const struct fake_ring *r = &kernel->ring[i];
 
 		assert_int_equal(r->size, rings[i].size);
 		assert_int_equal(r->base, rings[i].next);
@@ -173,23 +69,23 @@ static void test_start_stop(void **state)
 		assert_int_equal(r->tap, TAP);
 	}
 	assert_int_equal(vhost_attach(&v, -1), 0);
-	assert_true(kernel.ring[0].tap == -1 && kernel.ring[1].tap == -1);
+	assert_true(kernel->ring[0].tap == -1 && kernel->ring[1].tap == -1);
 	assert_int_equal(vhost_attach(&v, TAP), 0);
-	kernel.ring[0].base = 65535;
-	kernel.ring[1].base = 10;
+	kernel->ring[0].base = 65535;
+	kernel->ring[1].base = 10;
 	vhost_stop(&v, next);
 	assert_true(next[0] == 65535 && next[1] == 10);
 	for (unsigned i = 0; i < 2; i++)
-		assert_true(kernel.ring[i].tap == -1 && kernel.ring[i].kick == -1 &&
-			    kernel.ring[i].call == -1);
+		assert_true(kernel->ring[i].tap == -1 && kernel->ring[i].kick == -1 &&
+			    kernel->ring[i].call == -1);
 	next[0] = 1;
 	vhost_stop(&v, next);
 	assert_int_equal(next[0], 1);
 	/* Again, and it ends while it runs. */
 	assert_int_equal(vhost_start(&v, ALL, memory, 1, rings, TAP), 0);
 	vhost_finish(&v);
-	assert_int_equal(kernel.ring[0].tap, -1);
-	assert_false(is_open(kernel.fd));
+	assert_int_equal(kernel->ring[0].tap, -1);
+	assert_false(is_open(kernel->fd));
 	vhost_finish(&v);
 }
 
@@ -199,26 +95,26 @@ static void test_refused(void **state)
 	unsigned all, first;
 	struct vhost v;
 
-	assert_int_equal(vhost_init(&v, kernel.fd), 0);
-	first = kernel.requests;
+	assert_int_equal(vhost_init(&v, kernel->fd), 0);
+	first = fake_requests;
 	assert_int_equal(vhost_start(&v, ALL, memory, 2, rings, TAP), 0);
-	all = kernel.requests;
+	all = fake_requests;
 	vhost_finish(&v);
 	assert_true(all > first + 10);
 	for (unsigned n = 1; n <= all; n++) {
 		int rc;
 
 		setup(state);
-		kernel.refuse = n;
-		rc = vhost_init(&v, kernel.fd);
+		fake_refuse = n;
+		rc = vhost_init(&v, kernel->fd);
 		assert_true(rc == (n <= first ? -EIO : 0));
 		if (rc) {
-			assert_false(is_open(kernel.fd));
+			assert_false(is_open(kernel->fd));
 			continue;
 		}
 		assert_int_equal(vhost_start(&v, ALL, memory, 2, rings, TAP), -EIO);
 		assert_non_null(strstr(last_error(), "/dev/vhost-net: VHOST_"));
-		assert_true(kernel.ring[0].tap == -1 && kernel.ring[1].tap == -1);
+		assert_true(kernel->ring[0].tap == -1 && kernel->ring[1].tap == -1);
 		assert_int_equal(vhost_start(&v, ALL, memory, 2, rings, TAP), 0);
 		vhost_finish(&v);
 	}
@@ -228,10 +124,10 @@ static void test_old_kernel(void **state)
 {
 	struct vhost v;
 
-	kernel.has &= ~(1ull << VIRTIO_NET_F_MRG_RXBUF);
-	assert_int_equal(vhost_init(&v, kernel.fd), -ENOTSUP);
+	kernel->has &= ~(1ull << VIRTIO_NET_F_MRG_RXBUF);
+	assert_int_equal(vhost_init(&v, kernel->fd), -ENOTSUP);
 	assert_non_null(strstr(last_error(), "0x8000"));
-	assert_false(is_open(kernel.fd));
+	assert_false(is_open(kernel->fd));
 }
 
 int main(void)

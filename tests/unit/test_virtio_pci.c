@@ -2,31 +2,20 @@
 // The virtio-pci registers: found by capabilities, every width, the status machine, vectors, moving
 // BARs, reset, pause, save and load; a queue that goes to another owner.
 #include "tests/unit/echo.h"
-#include "tests/unit/pci_guest.h"
+#include "tests/unit/virtio_pci_driver.h"
 
 #include "base/log.h"
 #include "base/loop.h"
 #include "virtio/pci.h"
-#include "virtio/pci_private.h"
 #include "virtio/transport_priv.h"
 
 #include <errno.h>
-#include <linux/virtio_config.h>
-#include <linux/virtio_pci.h>
 #include <pthread.h>
 #include <sched.h>
 #include <unistd.h>
 
 #define RAM MIB(16)
-#define SLOT 1u
-#define BAR LAYOUT_PCI_WINDOW
 #define NO_VECTOR VIRTIO_MSI_NO_VECTOR
-
-#define S_ACK VIRTIO_CONFIG_S_ACKNOWLEDGE
-#define S_DRIVER VIRTIO_CONFIG_S_DRIVER
-#define S_FEATURES VIRTIO_CONFIG_S_FEATURES_OK
-#define S_OK VIRTIO_CONFIG_S_DRIVER_OK
-#define S_LIVE (S_ACK | S_DRIVER | S_FEATURES | S_OK)
 
 struct fixture {
 	struct pci_rig r;
@@ -84,87 +73,19 @@ static int teardown(void **state)
 
 /* ---- A driver ---- */
 
-static uint32_t get(struct fixture *f, unsigned reg, unsigned len)
-{
-	return mem_get_len(&f->r, BAR + reg, len);
-}
-
-static void set(struct fixture *f, unsigned reg, unsigned len, uint32_t v)
-{
-	bus_write(&f->r.mmio, BAR + reg, &v, len);
-}
-
-static uint32_t get_status(struct fixture *f)
-{
-	return get(f, VIRTIO_PCI_COMMON_STATUS, 1);
-}
-
-static void set_status(struct fixture *f, uint32_t v)
-{
-	set(f, VIRTIO_PCI_COMMON_STATUS, 1, v);
-}
-
-static void accept_features(struct fixture *f, uint64_t features)
-{
-	for (unsigned sel = 0; sel < 2; sel++) {
-		set(f, VIRTIO_PCI_COMMON_GFSELECT, 4, sel);
-		set(f, VIRTIO_PCI_COMMON_GF, 4, (uint32_t)(features >> (32 * sel)));
-	}
-}
-
-static void negotiate(struct fixture *f, uint64_t features)
-{
-	set_status(f, S_ACK);
-	set_status(f, S_ACK | S_DRIVER);
-	accept_features(f, features | 1ull << VIRTIO_F_VERSION_1);
-	set_status(f, S_ACK | S_DRIVER | S_FEATURES);
-}
-
-static void set_address(struct fixture *f, unsigned reg, uint64_t v)
-{
-	set(f, reg, 4, (uint32_t)v);
-	set(f, reg + 4, 4, (uint32_t)(v >> 32));
-}
-
-static void describe_queue(struct fixture *f, unsigned i, const struct queue_setup *s)
-{
-	set(f, VIRTIO_PCI_COMMON_Q_SELECT, 2, i);
-	set(f, VIRTIO_PCI_COMMON_Q_SIZE, 2, s->size);
-	set_address(f, VIRTIO_PCI_COMMON_Q_DESCLO, s->desc);
-	set_address(f, VIRTIO_PCI_COMMON_Q_AVAILLO, s->avail);
-	set_address(f, VIRTIO_PCI_COMMON_Q_USEDLO, s->used);
-	set(f, VIRTIO_PCI_COMMON_Q_ENABLE, 2, 1);
-}
-
 static void go_live(struct fixture *f, uint64_t features)
 {
-	negotiate(f, features);
+	negotiate(&f->r, features);
 	for (unsigned i = 0; i < 2; i++) {
 		driver_init(&f->q[i], f->mem, 0x10000u + 0x10000u * i, 8, 0);
-		describe_queue(f, i, &f->q[i].setup);
+		describe_queue(&f->r, i, &f->q[i].setup);
 	}
-	set_status(f, S_LIVE);
-}
-
-/* Vector 0 for the configuration, then one for each queue; each is its message's data. */
-static void use_vectors(struct fixture *f)
-{
-	for (unsigned v = 0; v < 3; v++) {
-		set(f, AT_TABLE + v * 16, 4, 0xfee00000);
-		set(f, AT_TABLE + v * 16 + 8, 4, v);
-		set(f, AT_TABLE + v * 16 + 12, 4, 0);
-	}
-	config_set(&f->r, SLOT, f->pci->msix.at + PCI_MSIX_FLAGS, 2, PCI_MSIX_FLAGS_ENABLE);
-	set(f, VIRTIO_PCI_COMMON_MSIX, 2, 0);
-	for (unsigned i = 0; i < 2; i++) {
-		set(f, VIRTIO_PCI_COMMON_Q_SELECT, 2, i);
-		set(f, VIRTIO_PCI_COMMON_Q_MSIX, 2, i + 1);
-	}
+	set_status(&f->r, S_LIVE);
 }
 
 static void kick(struct fixture *f, unsigned queue)
 {
-	set(f, AT_NOTIFY + queue * NOTIFY_STRIDE, 2, queue);
+	reg_set(&f->r, AT_NOTIFY + queue * NOTIFY_STRIDE, 2, queue);
 }
 
 static void await_sent(struct fixture *f, unsigned vector, unsigned count)
@@ -228,13 +149,14 @@ static void test_capabilities(void **state)
 	}
 	assert_int_equal(config_get(r, SLOT, find_virtio(f, VIRTIO_PCI_CAP_NOTIFY_CFG) + 16, 4), 4);
 	assert_int_not_equal(find_capability(r, SLOT, PCI_CAP_ID_MSIX, 0), 0);
-	assert_int_equal(get(f, VIRTIO_PCI_COMMON_NUMQ, 2), 2);
+	assert_int_equal(reg_get(&f->r, VIRTIO_PCI_COMMON_NUMQ, 2), 2);
 	for (unsigned i = 0; i < 4; i++) {
-		set(f, VIRTIO_PCI_COMMON_Q_SELECT, 2, i);
-		assert_int_equal(get(f, VIRTIO_PCI_COMMON_Q_SELECT, 2), i);
-		assert_int_equal(get(f, VIRTIO_PCI_COMMON_Q_SIZE, 2), i < 2 ? echo_max[i] : 0);
-		assert_int_equal(get(f, VIRTIO_PCI_COMMON_Q_NOFF, 2), i);
-		assert_int_equal(get(f, VIRTIO_PCI_COMMON_Q_MSIX, 2), NO_VECTOR);
+		reg_set(&f->r, VIRTIO_PCI_COMMON_Q_SELECT, 2, i);
+		assert_int_equal(reg_get(&f->r, VIRTIO_PCI_COMMON_Q_SELECT, 2), i);
+		assert_int_equal(
+			reg_get(&f->r, VIRTIO_PCI_COMMON_Q_SIZE, 2), i < 2 ? echo_max[i] : 0);
+		assert_int_equal(reg_get(&f->r, VIRTIO_PCI_COMMON_Q_NOFF, 2), i);
+		assert_int_equal(reg_get(&f->r, VIRTIO_PCI_COMMON_Q_MSIX, 2), NO_VECTOR);
 	}
 }
 
@@ -246,7 +168,7 @@ static void test_widths(void **state)
 		0, 4, 8, 12, 16, 18, 20, 21, 22, 24, 26, 28, 30, 32, 36, 40, 44, 48, 52, 56};
 	uint8_t data[8], zero[8] = {0};
 
-	set(f, VIRTIO_PCI_COMMON_DFSELECT, 4, 1);
+	reg_set(&f->r, VIRTIO_PCI_COMMON_DFSELECT, 4, 1);
 	for (unsigned len = 1; len <= 8; len *= 2)
 		for (unsigned off = 0; off + len <= 0x80; off++) {
 			bool good = false;
@@ -261,8 +183,8 @@ static void test_widths(void **state)
 			memset(data, 1, sizeof(data));
 			bus_write(&f->r.mmio, BAR + off, data, len);
 		}
-	assert_int_equal(get_status(f), 0);
-	assert_int_equal(get(f, VIRTIO_PCI_COMMON_DFSELECT, 4), 1);
+	assert_int_equal(get_status(&f->r), 0);
+	assert_int_equal(reg_get(&f->r, VIRTIO_PCI_COMMON_DFSELECT, 4), 1);
 	for (unsigned len = 1; len <= 8; len *= 2)
 		for (unsigned off = 0; off + len <= 0x100; off++) {
 			memset(data, 0xff, sizeof(data));
@@ -271,8 +193,8 @@ static void test_widths(void **state)
 				assert_int_equal(data[i], off + i < 12 ? off + i + 1 : 0);
 		}
 	for (unsigned off = 0x6000; off < BAR_SIZE; off += 4) {
-		set(f, off, 4, UINT32_MAX);
-		assert_int_equal(get(f, off, 4), 0);
+		reg_set(&f->r, off, 4, UINT32_MAX);
+		assert_int_equal(reg_get(&f->r, off, 4), 0);
 	}
 }
 
@@ -280,20 +202,20 @@ static void test_features(void **state)
 {
 	struct fixture *f = *state;
 
-	assert_int_equal(get(f, VIRTIO_PCI_COMMON_DF, 4), 1 << 3 | 1 << 28 | 1 << 29);
-	set(f, VIRTIO_PCI_COMMON_DFSELECT, 4, 1);
-	assert_int_equal(get(f, VIRTIO_PCI_COMMON_DF, 4), 1 << (50 - 32) | 1);
-	set(f, VIRTIO_PCI_COMMON_DFSELECT, 4, 2);
-	assert_int_equal(get(f, VIRTIO_PCI_COMMON_DF, 4), 0);
-	negotiate(f, 1ull << 4); /* not offered */
-	assert_int_equal(get_status(f), S_ACK | S_DRIVER);
-	accept_features(f, 1ull << 50 | 1ull << VIRTIO_F_VERSION_1);
-	assert_int_equal(get(f, VIRTIO_PCI_COMMON_GFSELECT, 4), 1);
-	assert_int_equal(get(f, VIRTIO_PCI_COMMON_GF, 4), 1 << (50 - 32) | 1);
-	set_status(f, S_ACK | S_DRIVER | S_FEATURES);
-	assert_int_equal(get_status(f), S_ACK | S_DRIVER | S_FEATURES);
-	set_status(f, 0);
-	assert_int_equal(get_status(f), 0);
+	assert_int_equal(reg_get(&f->r, VIRTIO_PCI_COMMON_DF, 4), 1 << 3 | 1 << 28 | 1 << 29);
+	reg_set(&f->r, VIRTIO_PCI_COMMON_DFSELECT, 4, 1);
+	assert_int_equal(reg_get(&f->r, VIRTIO_PCI_COMMON_DF, 4), 1 << (50 - 32) | 1);
+	reg_set(&f->r, VIRTIO_PCI_COMMON_DFSELECT, 4, 2);
+	assert_int_equal(reg_get(&f->r, VIRTIO_PCI_COMMON_DF, 4), 0);
+	negotiate(&f->r, 1ull << 4); /* not offered */
+	assert_int_equal(get_status(&f->r), S_ACK | S_DRIVER);
+	accept_features(&f->r, 1ull << 50 | 1ull << VIRTIO_F_VERSION_1);
+	assert_int_equal(reg_get(&f->r, VIRTIO_PCI_COMMON_GFSELECT, 4), 1);
+	assert_int_equal(reg_get(&f->r, VIRTIO_PCI_COMMON_GF, 4), 1 << (50 - 32) | 1);
+	set_status(&f->r, S_ACK | S_DRIVER | S_FEATURES);
+	assert_int_equal(get_status(&f->r), S_ACK | S_DRIVER | S_FEATURES);
+	set_status(&f->r, 0);
+	assert_int_equal(get_status(&f->r), 0);
 }
 
 static void test_queue_registers(void **state)
@@ -302,31 +224,31 @@ static void test_queue_registers(void **state)
 	struct queue_setup s = {
 		.size = 4, .desc = 0x100001000, .avail = 0x200002000, .used = 0x300003000};
 
-	describe_queue(f, 0, &s); /* before FEATURES_OK */
-	assert_int_equal(get(f, VIRTIO_PCI_COMMON_Q_ENABLE, 2), 0);
-	negotiate(f, 0);
-	describe_queue(f, 2, &s); /* no such queue */
-	assert_int_equal(get(f, VIRTIO_PCI_COMMON_Q_ENABLE, 2), 0);
-	describe_queue(f, 1, &s);
-	assert_int_equal(get(f, VIRTIO_PCI_COMMON_Q_ENABLE, 2), 1);
-	assert_int_equal(get(f, VIRTIO_PCI_COMMON_Q_SIZE, 2), 4);
-	assert_int_equal(get(f, VIRTIO_PCI_COMMON_Q_DESCLO, 4), 0x1000);
-	assert_int_equal(get(f, VIRTIO_PCI_COMMON_Q_DESCHI, 4), 1);
-	assert_int_equal(get(f, VIRTIO_PCI_COMMON_Q_AVAILLO, 4), 0x2000);
-	assert_int_equal(get(f, VIRTIO_PCI_COMMON_Q_AVAILHI, 4), 2);
-	assert_int_equal(get(f, VIRTIO_PCI_COMMON_Q_USEDLO, 4), 0x3000);
-	assert_int_equal(get(f, VIRTIO_PCI_COMMON_Q_USEDHI, 4), 3);
+	describe_queue(&f->r, 0, &s); /* before FEATURES_OK */
+	assert_int_equal(reg_get(&f->r, VIRTIO_PCI_COMMON_Q_ENABLE, 2), 0);
+	negotiate(&f->r, 0);
+	describe_queue(&f->r, 2, &s); /* no such queue */
+	assert_int_equal(reg_get(&f->r, VIRTIO_PCI_COMMON_Q_ENABLE, 2), 0);
+	describe_queue(&f->r, 1, &s);
+	assert_int_equal(reg_get(&f->r, VIRTIO_PCI_COMMON_Q_ENABLE, 2), 1);
+	assert_int_equal(reg_get(&f->r, VIRTIO_PCI_COMMON_Q_SIZE, 2), 4);
+	assert_int_equal(reg_get(&f->r, VIRTIO_PCI_COMMON_Q_DESCLO, 4), 0x1000);
+	assert_int_equal(reg_get(&f->r, VIRTIO_PCI_COMMON_Q_DESCHI, 4), 1);
+	assert_int_equal(reg_get(&f->r, VIRTIO_PCI_COMMON_Q_AVAILLO, 4), 0x2000);
+	assert_int_equal(reg_get(&f->r, VIRTIO_PCI_COMMON_Q_AVAILHI, 4), 2);
+	assert_int_equal(reg_get(&f->r, VIRTIO_PCI_COMMON_Q_USEDLO, 4), 0x3000);
+	assert_int_equal(reg_get(&f->r, VIRTIO_PCI_COMMON_Q_USEDHI, 4), 3);
 	/* It cannot be taken back. */
-	set(f, VIRTIO_PCI_COMMON_Q_ENABLE, 2, 0);
-	set(f, VIRTIO_PCI_COMMON_Q_ENABLE, 2, 2);
-	assert_int_equal(get(f, VIRTIO_PCI_COMMON_Q_ENABLE, 2), 1);
-	set_status(f, S_LIVE); /* its rings are not in RAM */
-	assert_int_equal(get_status(f), S_LIVE | VIRTIO_CONFIG_S_NEEDS_RESET);
-	assert_int_equal(get(f, AT_ISR, 1), 2);
-	assert_int_equal(get(f, AT_ISR, 1), 0);
-	set_status(f, 0);
-	assert_int_equal(get(f, VIRTIO_PCI_COMMON_Q_SIZE, 2), echo_max[1]);
-	assert_int_equal(get(f, VIRTIO_PCI_COMMON_Q_DESCHI, 4), 0);
+	reg_set(&f->r, VIRTIO_PCI_COMMON_Q_ENABLE, 2, 0);
+	reg_set(&f->r, VIRTIO_PCI_COMMON_Q_ENABLE, 2, 2);
+	assert_int_equal(reg_get(&f->r, VIRTIO_PCI_COMMON_Q_ENABLE, 2), 1);
+	set_status(&f->r, S_LIVE); /* its rings are not in RAM */
+	assert_int_equal(get_status(&f->r), S_LIVE | VIRTIO_CONFIG_S_NEEDS_RESET);
+	assert_int_equal(reg_get(&f->r, AT_ISR, 1), 2);
+	assert_int_equal(reg_get(&f->r, AT_ISR, 1), 0);
+	set_status(&f->r, 0);
+	assert_int_equal(reg_get(&f->r, VIRTIO_PCI_COMMON_Q_SIZE, 2), echo_max[1]);
+	assert_int_equal(reg_get(&f->r, VIRTIO_PCI_COMMON_Q_DESCHI, 4), 0);
 }
 
 static void test_vectors(void **state)
@@ -334,41 +256,41 @@ static void test_vectors(void **state)
 	struct fixture *f = *state;
 	uint32_t v = 7;
 
-	assert_int_equal(get(f, VIRTIO_PCI_COMMON_MSIX, 2), NO_VECTOR);
-	set(f, VIRTIO_PCI_COMMON_MSIX, 2, 3); /* one more than there are */
-	assert_int_equal(get(f, VIRTIO_PCI_COMMON_MSIX, 2), NO_VECTOR);
-	use_vectors(f);
-	assert_int_equal(get(f, VIRTIO_PCI_COMMON_MSIX, 2), 0);
-	assert_int_equal(get(f, VIRTIO_PCI_COMMON_Q_MSIX, 2), 2);
-	set(f, VIRTIO_PCI_COMMON_Q_SELECT, 2, 9);
-	set(f, VIRTIO_PCI_COMMON_Q_MSIX, 2, 1);
-	assert_int_equal(get(f, VIRTIO_PCI_COMMON_Q_MSIX, 2), NO_VECTOR);
+	assert_int_equal(reg_get(&f->r, VIRTIO_PCI_COMMON_MSIX, 2), NO_VECTOR);
+	reg_set(&f->r, VIRTIO_PCI_COMMON_MSIX, 2, 3); /* one more than there are */
+	assert_int_equal(reg_get(&f->r, VIRTIO_PCI_COMMON_MSIX, 2), NO_VECTOR);
+	use_vectors(&f->r, 2);
+	assert_int_equal(reg_get(&f->r, VIRTIO_PCI_COMMON_MSIX, 2), 0);
+	assert_int_equal(reg_get(&f->r, VIRTIO_PCI_COMMON_Q_MSIX, 2), 2);
+	reg_set(&f->r, VIRTIO_PCI_COMMON_Q_SELECT, 2, 9);
+	reg_set(&f->r, VIRTIO_PCI_COMMON_Q_MSIX, 2, 1);
+	assert_int_equal(reg_get(&f->r, VIRTIO_PCI_COMMON_Q_MSIX, 2), NO_VECTOR);
 	/* Live, without a reset in between, which would void them. */
 	go_live(f, 0);
 	assert_int_equal(echo_once(f, "some words"), 10);
 	await_sent(f, 1, 1);
-	assert_int_equal(get(f, AT_ISR, 1), 0);
+	assert_int_equal(reg_get(&f->r, AT_ISR, 1), 0);
 	bus_write(&f->r.mmio, BAR + AT_DEVICE, &v, 4);
 	await_sent(f, 0, 1);
-	assert_int_equal(get(f, AT_ISR, 1), 2);
+	assert_int_equal(reg_get(&f->r, AT_ISR, 1), 2);
 	/* Masked: pending, and sent once it is not. */
-	set(f, AT_TABLE + 16 + 12, 4, 1);
+	reg_set(&f->r, AT_TABLE + 16 + 12, 4, 1);
 	assert_int_equal(echo_once(f, "more"), 4);
-	while (!get(f, AT_PENDING, 4))
+	while (!reg_get(&f->r, AT_PENDING, 4))
 		;
-	assert_int_equal(get(f, AT_PENDING, 4), 2);
+	assert_int_equal(reg_get(&f->r, AT_PENDING, 4), 2);
 	assert_int_equal(f->sent[1], 1);
-	set(f, AT_TABLE + 16 + 12, 4, 0);
+	reg_set(&f->r, AT_TABLE + 16 + 12, 4, 0);
 	await_sent(f, 1, 2);
 	assert_int_equal(f->sent[2], 0);
 	/* A reset voids what is pending, and who it is for. */
-	set(f, AT_TABLE + 16 + 12, 4, 1);
+	reg_set(&f->r, AT_TABLE + 16 + 12, 4, 1);
 	assert_int_equal(echo_once(f, "void"), 4);
-	while (!get(f, AT_PENDING, 4))
+	while (!reg_get(&f->r, AT_PENDING, 4))
 		;
-	set_status(f, 0);
-	assert_int_equal(get(f, AT_PENDING, 4), 0);
-	assert_int_equal(get(f, VIRTIO_PCI_COMMON_MSIX, 2), NO_VECTOR);
+	set_status(&f->r, 0);
+	assert_int_equal(reg_get(&f->r, AT_PENDING, 4), 0);
+	assert_int_equal(reg_get(&f->r, VIRTIO_PCI_COMMON_MSIX, 2), NO_VECTOR);
 	assert_int_equal(f->d.starts, f->d.stops);
 }
 
@@ -378,17 +300,17 @@ static void test_polling(void **state)
 	struct fixture *f = *state;
 
 	go_live(f, 0);
-	get(f, AT_ISR, 1);
+	reg_get(&f->r, AT_ISR, 1);
 	assert_int_equal(echo_once(f, "polled"), 6);
-	while (get(f, AT_ISR, 1) != 1)
+	while (reg_get(&f->r, AT_ISR, 1) != 1)
 		;
-	assert_int_equal(get(f, AT_ISR, 1), 0);
+	assert_int_equal(reg_get(&f->r, AT_ISR, 1), 0);
 	kick(f, 2); /* no such queue */
-	set(f, AT_NOTIFY + 1, 1, 0);
-	set(f, AT_NOTIFY + 0xffc, 4, 0);
-	set(f, AT_NOTIFY, 1, 0xff);
-	set(f, AT_NOTIFY, 4, 0xffffffff);
-	assert_int_equal(get_status(f), S_LIVE);
+	reg_set(&f->r, AT_NOTIFY + 1, 1, 0);
+	reg_set(&f->r, AT_NOTIFY + 0xffc, 4, 0);
+	reg_set(&f->r, AT_NOTIFY, 1, 0xff);
+	reg_set(&f->r, AT_NOTIFY, 4, 0xffffffff);
+	assert_int_equal(get_status(&f->r), S_LIVE);
 }
 
 /* The window in configuration space, with the BAR nowhere. */
@@ -419,7 +341,7 @@ static void test_window(void **state)
 		assert_int_equal(config_get(r, SLOT, cap + 16, 4), 0x5a5a5a00 + i);
 	}
 	decode(r, SLOT, true);
-	assert_int_equal(get_status(f), S_ACK);
+	assert_int_equal(get_status(&f->r), S_ACK);
 }
 
 static void test_move(void **state)
@@ -429,7 +351,7 @@ static void test_move(void **state)
 
 	go_live(f, 0);
 	place_bar(&f->r, SLOT, 0, BAR + 0x100000);
-	assert_int_equal(get_status(f), 0xff);
+	assert_int_equal(get_status(&f->r), 0xff);
 	assert_int_equal(mem_get_len(&f->r, BAR + 0x100000 + VIRTIO_PCI_COMMON_STATUS, 1), S_LIVE);
 	offer_echo(&f->q[0], "moved");
 	bus_write(&f->r.mmio, BAR + 0x100000 + AT_NOTIFY, "\0", 2);
@@ -461,30 +383,31 @@ static void test_save_load(void **state)
 	struct fixture *f = *state;
 	struct stream_out out;
 
-	use_vectors(f);
+	use_vectors(&f->r, 2);
 	go_live(f, 1ull << VIRTIO_RING_F_EVENT_IDX);
 	for (unsigned i = 0; i < 5; i++)
 		assert_int_equal(echo_once(f, "before"), 6);
 	await_sent(f, 1, 5);
-	set(f, AT_TABLE + 16 + 12, 4, 1);
+	reg_set(&f->r, AT_TABLE + 16 + 12, 4, 1);
 	assert_int_equal(echo_once(f, "pending"), 7);
-	while (!get(f, AT_PENDING, 4))
+	while (!reg_get(&f->r, AT_PENDING, 4))
 		;
 	f->d.saved = 0x1234;
-	set(f, VIRTIO_PCI_COMMON_Q_SELECT, 2, 1);
+	reg_set(&f->r, VIRTIO_PCI_COMMON_Q_SELECT, 2, 1);
 	save_state(f, &out);
 	virtio_pci_reset(f->pci);
-	assert_int_equal(get(f, VIRTIO_PCI_COMMON_Q_SELECT, 2), 0xffff); /* its BAR is nowhere */
+	assert_int_equal(
+		reg_get(&f->r, VIRTIO_PCI_COMMON_Q_SELECT, 2), 0xffff); /* its BAR is nowhere */
 	assert_int_equal(config_get(&f->r, SLOT, PCI_BASE_ADDRESS_0, 4), 0);
 	assert_int_equal(f->d.saved, 0);
 	assert_int_equal(load_state(f, &out), 0);
 	assert_int_equal(f->d.saved, 0x1234);
 	virtio_pci_resume(f->pci);
-	assert_int_equal(get_status(f), S_LIVE);
-	assert_int_equal(get(f, VIRTIO_PCI_COMMON_Q_SELECT, 2), 1);
-	assert_int_equal(get(f, VIRTIO_PCI_COMMON_Q_MSIX, 2), 2);
-	assert_int_equal(get(f, AT_PENDING, 4), 2);
-	set(f, AT_TABLE + 16 + 12, 4, 0);
+	assert_int_equal(get_status(&f->r), S_LIVE);
+	assert_int_equal(reg_get(&f->r, VIRTIO_PCI_COMMON_Q_SELECT, 2), 1);
+	assert_int_equal(reg_get(&f->r, VIRTIO_PCI_COMMON_Q_MSIX, 2), 2);
+	assert_int_equal(reg_get(&f->r, AT_PENDING, 4), 2);
+	reg_set(&f->r, AT_TABLE + 16 + 12, 4, 0);
 	assert_in_range(f->sent[1], 6, 7);
 	assert_int_equal(echo_once(f, "after"), 5);
 	while (f->sent[1] < 7)
@@ -508,7 +431,7 @@ static void test_bad_state(void **state)
 			assert_int_equal(config_get(&f->r, SLOT, PCI_COMMAND, 2), 0);
 			decode(&f->r, SLOT, true);
 			place_bar(&f->r, SLOT, 0, BAR);
-			assert_int_equal(get_status(f), 0);
+			assert_int_equal(get_status(&f->r), 0);
 		}
 		virtio_pci_resume(f->pci);
 		kick(f, 0);
@@ -550,7 +473,7 @@ static void *storm(void *arg)
 			place_bar(&f->r, SLOT, 0, BAR);
 			decode(&f->r, SLOT, true);
 			if (seed & 1)
-				use_vectors(f);
+				use_vectors(&f->r, 2);
 			go_live(f, 0);
 		}
 	}
@@ -603,7 +526,7 @@ static void test_lend(void **state)
 	uint64_t bits;
 
 	f->d.lend = 1;
-	use_vectors(f);
+	use_vectors(&f->r, 2);
 	go_live(f, 0);
 	while (!f->d.starts)
 		sched_yield();
@@ -613,19 +536,19 @@ static void test_lend(void **state)
 		sched_yield();
 	offer_echo(&f->q[0], "owner");
 	kick(f, 0);
-	set(f, AT_TABLE + 16 + 12, 4, 1);
+	reg_set(&f->r, AT_TABLE + 16 + 12, 4, 1);
 	serve_as_owner(f);
 	assert_true(driver_reap(&f->q[0], &id, &len));
 	assert_int_equal(len, 7);
-	assert_int_equal(get(f, AT_PENDING, 4), 1 << 1);
-	set(f, AT_TABLE + 16 + 12, 4, 0);
+	assert_int_equal(reg_get(&f->r, AT_PENDING, 4), 1 << 1);
+	reg_set(&f->r, AT_TABLE + 16 + 12, 4, 0);
 	await_sent(f, 1, 1);
 	/* The other queue is the device's all the time. */
 	kick(f, 1);
 	while (!f->d.kicks)
 		sched_yield();
 	/* Taken back for a pause; what is signalled under a mask outlives that. */
-	set(f, AT_TABLE + 16 + 12, 4, 1);
+	reg_set(&f->r, AT_TABLE + 16 + 12, 4, 1);
 	transport_ring(f->d.setups[0]->call);
 	virtio_pci_pause(f->pci);
 	assert_int_equal(f->d.setups[0]->call, -1);
@@ -635,17 +558,17 @@ static void test_lend(void **state)
 	f->d.lend = 0;
 	virtio_pci_resume(f->pci);
 	assert_int_equal(echo_once(f, "monitor"), 7);
-	set(f, AT_TABLE + 16 + 12, 4, 0);
+	reg_set(&f->r, AT_TABLE + 16 + 12, 4, 0);
 	while (!f->sent[1])
 		sched_yield();
 	/* And again, after a reset. */
 	f->d.lend = 2;
-	set_status(f, 0);
-	use_vectors(f);
+	set_status(&f->r, 0);
+	use_vectors(&f->r, 2);
 	go_live(f, 0);
 	assert_int_equal(f->d.lent, 0);
 	assert_int_equal(f->d.setups[1]->next_avail, 0);
-	set_status(f, 0);
+	set_status(&f->r, 0);
 }
 
 static void restart_echo(void *arg)
@@ -660,7 +583,7 @@ static void test_lend_changes(void **state)
 
 	f->d.lend = 1;
 	f->d.unwilling = true;
-	use_vectors(f);
+	use_vectors(&f->r, 2);
 	loop_call(f->io, restart_echo, f); /* nothing is started yet */
 	go_live(f, 0);
 	assert_int_equal(echo_once(f, "none"), 4);
@@ -676,7 +599,7 @@ static void test_lend_changes(void **state)
 	f->d.lend = 0;
 	loop_call(f->io, restart_echo, f);
 	assert_int_equal(echo_once(f, "device"), 6);
-	assert_int_equal(get_status(f), S_LIVE);
+	assert_int_equal(get_status(&f->r), S_LIVE);
 }
 
 static void test_lend_refused(void **state)
@@ -708,8 +631,8 @@ static void test_storm(void **state)
 		pthread_join(t[i], NULL);
 	place_bar(&f->r, SLOT, 0, BAR);
 	decode(&f->r, SLOT, true);
-	set_status(f, 0);
-	assert_int_equal(get_status(f), 0);
+	set_status(&f->r, 0);
+	assert_int_equal(get_status(&f->r), 0);
 	assert_int_equal(f->d.starts, f->d.stops);
 	assert_true(f->d.starts > 0);
 }
