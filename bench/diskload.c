@@ -1,35 +1,20 @@
 // SPDX-License-Identifier: MIT
-// The guest's /init of the disk bench. It does as it is told on its console, a line a load:
+// The guest's /init of the disk bench (bench/load.h), where a line is
 //
 //   DISK NAME MILLISECONDS      as in "/dev/vda rr1 1500"
 //
-// The load goes past the guest's page cache, by Linux' own asynchronous I/O. A line "load" comes
-// before what is counted and a line "done OPERATIONS NANOSECONDS" after it; the host looks at its
-// monitor when it reads one, for which there is a rest around them. It ends with its input's end or
-// an empty line.
-#include <errno.h>
-#include <fcntl.h>
+// The load goes past the guest's page cache, by Linux' own asynchronous I/O. Operations are
+// counted.
+#include "bench/load.h"
+
 #include <linux/aio_abi.h>
 #include <linux/fs.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
-#include <sys/reboot.h>
 #include <sys/syscall.h>
-#include <termios.h>
-#include <time.h>
-#include <unistd.h>
 
 #define DEPTH_MAX 32u
-#define NS 1000000000ull
-#define REST_NS (NS / 5)
-#define WARM_NS (NS / 5)
 #define BYTES_MAX 131072u
-#define LINE_MAX_BYTES 128
 
 struct load {
 	const char *name;
@@ -55,27 +40,6 @@ struct disk {
 	uint8_t *memory; /* what each operation in flight has of it: at most its `bytes` */
 	uint64_t random, next;
 };
-
-static _Noreturn void die(const char *what, const char *name)
-{
-	dprintf(STDOUT_FILENO, "diskload: %s %s: %s\n", what, name, strerror(errno));
-	reboot(RB_POWER_OFF);
-	for (;;)
-		pause();
-}
-
-static uint64_t now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * NS + (uint64_t)t.tv_nsec;
-}
-
-static void rest(void)
-{
-	nanosleep(&(struct timespec){.tv_nsec = REST_NS}, NULL);
-}
 
 static uint64_t next_offset(struct disk *d, const struct load *l)
 {
@@ -191,46 +155,32 @@ static struct disk *find_disk(const char *path)
 	return d;
 }
 
-static void serve(const char *path, const char *name, uint64_t ns)
+static void run_load(const char *path, const char *name, uint64_t ns)
 {
 	struct disk *d = find_disk(path);
 	const struct load *l = find_load(name);
 	uint64_t took, done;
 
 	run(d, l, WARM_NS, &took);
-	dprintf(STDOUT_FILENO, "load\n");
-	rest();
+	begin_load();
 	done = run(d, l, ns, &took);
-	dprintf(STDOUT_FILENO, "done %llu %llu\n", (unsigned long long)done,
-		(unsigned long long)took);
+	end_load(done, took);
 }
 
-static void open_console(void)
+static int serve(const char *line)
 {
-	struct termios t;
-	int fd = open("/dev/console", O_RDWR);
+	char path[64], name[16];
+	unsigned long long ms;
 
-	if (fd < 0)
-		return;
-	dup2(fd, STDIN_FILENO);
-	dup2(fd, STDOUT_FILENO);
-	tcgetattr(fd, &t);
-	t.c_lflag &= ~(tcflag_t)ECHO;
-	tcsetattr(fd, TCSANOW, &t);
+	if (sscanf(line, "%63s %15s %llu", path, name, &ms) != 3)
+		return 0;
+	run_load(path, name, ms * 1000000);
+	return 1;
 }
 
 int main(void)
 {
-	char line[LINE_MAX_BYTES], path[64], name[16];
-	unsigned long long ms;
-
 	mount("dev", "/dev", "devtmpfs", 0, NULL);
 	open_console();
-	dprintf(STDOUT_FILENO, "ready\n");
-	while (fgets(line, sizeof(line), stdin) &&
-		sscanf(line, "%63s %15s %llu", path, name, &ms) == 3)
-		serve(path, name, ms * 1000000);
-	reboot(RB_POWER_OFF);
-	for (;;)
-		pause();
+	be_init(serve);
 }
