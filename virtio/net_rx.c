@@ -234,6 +234,9 @@ void virtio_net_receive(struct vnet_pair *p)
 	queue_disable_kicks(q);
 	for (int left = VNET_BUDGET; left > 0 && turn != TURN_EMPTY; left--) {
 		turn = receive_next(p);
+		/* Who waits for the first is not to wait for the others as well. */
+		if (left == VNET_BUDGET)
+			queue_notify(q);
 		if (turn != TURN_STARVED)
 			continue;
 		if (!queue_enable_kicks(q))
