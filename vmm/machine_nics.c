@@ -181,6 +181,7 @@ static void put_nic(FILE *f, const struct devices *d, const struct nic *n, const
 	put_flow(f, "tx", &now->count.port.tx);
 	put_flow(f, "rx", &now->count.port.rx);
 	put_drops(f, now->count.port.drops);
+	fprintf(f, "\"vhost\":%s,", now->count.vhost ? "true" : "false");
 	fprintf(f, "\"interrupts\":{\"sent\":%llu,\"spared\":%llu}}",
 		(unsigned long long)now->count.interrupts, (unsigned long long)now->count.spared);
 }
