@@ -154,16 +154,17 @@ static void be_peer(void)
 	serve_datagrams(PORT_ECHO);
 }
 
-/* ---- The guest's end: each counts until `end` ---- */
+/* ---- The guest's end: each counts until `end`, and one in any case ---- */
 
 static uint64_t send_much(const char *peer, uint64_t end)
 {
 	int fd = dial(peer, PORT_SINK, SOCK_STREAM);
 	uint64_t total;
 
-	while (now() < end)
+	do
 		if (send(fd, chunk, sizeof(chunk), 0) < 0)
 			die("sending to", peer);
+	while (now() < end);
 	shutdown(fd, SHUT_WR);
 	get(fd, &total, sizeof(total));
 	close(fd);
@@ -175,13 +176,13 @@ static uint64_t receive_much(const char *peer, uint64_t end)
 	int fd = dial(peer, PORT_SOURCE, SOCK_STREAM);
 	uint64_t total = 0;
 
-	while (now() < end) {
+	do {
 		ssize_t n = recv(fd, chunk, sizeof(chunk), 0);
 
 		if (n <= 0)
 			die("receiving from", peer);
 		total += (uint64_t)n;
-	}
+	} while (now() < end);
 	close(fd);
 	return total;
 }
@@ -192,10 +193,11 @@ static uint64_t go_round(const char *peer, uint64_t end, int type)
 	uint64_t trips = 0;
 	char c = 0;
 
-	for (; now() < end; trips++) {
+	do {
 		put(fd, &c, 1);
 		get(fd, &c, 1);
-	}
+		trips++;
+	} while (now() < end);
 	close(fd);
 	return trips;
 }
@@ -216,13 +218,14 @@ static uint64_t connections(const char *peer, uint64_t end)
 	uint64_t count = 0;
 	char c;
 
-	for (; now() < end; count++) {
+	do {
 		int fd = dial(peer, PORT_CLOSE, SOCK_STREAM);
 
 		if (recv(fd, &c, 1, 0) != 0)
 			die("a connection to", peer);
 		close(fd);
-	}
+		count++;
+	} while (now() < end);
 	return count;
 }
 
