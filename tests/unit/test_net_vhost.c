@@ -39,7 +39,7 @@ static struct fixture {
 static void create(void)
 {
 	struct virtio_net_args args = {.name = "net0", .mac = {2, 0, 0, 0, 0, 1}, .link_up = true};
-	struct virtio_pci_config cfg = {.mem = f.mem, .io = f.io, .pci = f.r.pci};
+	struct virtio_pci_config cfg = {.mem = f.mem, .io = f.io, .pci = f.r.pci, .place = SLOT};
 
 	args.end = (struct net_end){.pairs = PAIRS, .tap = true, .vhosts = PAIRS};
 	for (unsigned i = 0; i < PAIRS; i++) {
