@@ -14,9 +14,9 @@ struct options {
 };
 
 static const struct field table[] = {
-	{"json", NULL, "write JSON", .offset = offsetof(struct options, json), .type = FIELD_FLAG,
+	{"json", "", "write JSON", .offset = offsetof(struct options, json), .type = FIELD_FLAG,
 		.commands = 1},
-	{"help", NULL, "this text", .offset = offsetof(struct options, help), .type = FIELD_FLAG,
+	{"help", "", "this text", .offset = offsetof(struct options, help), .type = FIELD_FLAG,
 		.commands = 1, .letter = 'h'},
 };
 
