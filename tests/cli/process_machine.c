@@ -275,6 +275,10 @@ void machine_lose_nic(struct machine *m, const char *id, const char *why)
 {
 }
 
+void machine_note_nic(struct machine *m, const char *id, const char *what)
+{
+}
+
 bool machine_is_dead(struct machine *m, char *where, unsigned len)
 {
 	snprintf(where, len, "rip 0x1234");
