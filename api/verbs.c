@@ -266,12 +266,39 @@ static int run_attach_disk(struct api_request *r)
 	return machine_attach_disk(r->api->machine, disk, &files);
 }
 
+struct attach_nic {
+	char *nic;
+};
+
+static const struct field attach_nic_args[] = {
+	{"nic", "KEYS", "as of --net", .offset = offsetof(struct attach_nic, nic),
+		.type = FIELD_STRING, .commands = API_ARG | FIELD_MANDATORY},
+};
+
+static int run_attach_nic(struct api_request *r)
+{
+	const struct attach_nic *args = r->args->values;
+	struct net_config *nic;
+	struct net_end end;
+	int rc = net_config_create(&nic, args->nic);
+
+	if (!rc && (nic->kind != NET_TAP || !nic->id || !nic->mac_text))
+		rc = fail(EINVAL, "%s: must be a tap, with id and mac", args->nic);
+	if (!rc)
+		rc = nic_files_take(nic, r->fds->fd, r->fds->count, &end);
+	if (rc < 0) {
+		net_config_free(nic);
+		return fail_context(rc, "attach-nic");
+	}
+	return machine_attach_nic(r->api->machine, nic, &end);
+}
+
 struct detach {
 	char *id;
 };
 
 static const struct field detach_args[] = {
-	{"id", "ID", "the disk, as status calls it", .offset = offsetof(struct detach, id),
+	{"id", "ID", "the disk or NIC, as status calls it", .offset = offsetof(struct detach, id),
 		.type = FIELD_STRING, .commands = API_ARG | FIELD_MANDATORY},
 };
 
@@ -311,8 +338,12 @@ static const struct api_verb verbs[] = {
 	{"attach-disk", IN(RUNNING) | IN(PAUSED), DISK_FILES_MAX, run_attach_disk,
 		"give the guest one more disk, whose open files come with it",
 		.args = ARGS(attach_disk_args, struct attach_disk)},
+	{"attach-nic", IN(RUNNING) | IN(PAUSED), NIC_FILES_MAX, run_attach_nic,
+		"give the guest one more NIC, whose open tap comes with it",
+		.args = ARGS(attach_nic_args, struct attach_nic)},
 	{"detach", IN(RUNNING) | IN(PAUSED), 1, run_detach,
-		"ask the guest to let go of a disk; a socket that comes with it gets a byte then",
+		"ask the guest to let go of a disk or NIC; a socket that comes with it gets a byte "
+		"then",
 		.args = ARGS(detach_args, struct detach)},
 };
 

@@ -79,6 +79,9 @@ RULE_ARG(I, ioctl, 1, WHOLE, 0x127b /* BLKPBSZGET */, "as above")
 RULE_ARG(I, ioctl, 1, WHOLE, 0x1279 /* BLKIOOPT */, "as above")
 
 /* NICs. */
+RULE_ARG(C, ioctl, 1, WHOLE, 0x800454d2 /* TUNGETIFF */, "a tap that is attached")
+RULE_ARG(C, ioctl, 1, WHOLE, 0x400454d8 /* TUNSETVNETHDRSZ */, "as above")
+RULE_ARG(C, ioctl, 1, WHOLE, 0x400454dc /* TUNSETVNETLE */, "as above")
 RULE_ARG(I | C, ioctl, 1, WHOLE, 0x400454d0 /* TUNSETOFFLOAD */, "what the guest's driver can do")
 RULE_ARG(I | C, ioctl, 1, WHOLE, 0x400454d9 /* TUNSETQUEUE */, "how many queues it uses")
 

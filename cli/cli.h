@@ -24,6 +24,7 @@ int cmd_stop(int argc, char **argv);
 int cmd_control(int argc, char **argv); /* argv[0] is the verb */
 int cmd_resize_disk(int argc, char **argv);
 int cmd_attach_disk(int argc, char **argv);
+int cmd_attach_nic(int argc, char **argv);
 int cmd_detach(int argc, char **argv);
 int cmd_net(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);

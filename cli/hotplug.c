@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// kvick attach-disk and detach: the VM's own process opens nothing, so that an image is opened and
-// locked here, and passed on.
+// kvick attach-disk, attach-nic and detach: the VM's own process opens nothing, so that an image is
+// opened and locked here, or a tap opened, and passed on.
 #include "base/fd.h"
 #include "base/field.h"
 #include "base/json.h"
@@ -10,6 +10,7 @@
 #include "cli/cli.h"
 #include "cli/control.h"
 #include "vmm/disk.h"
+#include "vmm/machine.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -25,12 +26,12 @@ struct options {
 enum { ATTACH = 1, DETACH = 2 };
 
 static const struct field table[] = {
-	{"timeout", "SECONDS", "how long the guest may take to let go of the disk",
+	{"timeout", "SECONDS", "how long the guest may take to let go of it",
 		.offset = offsetof(struct options, timeout_ns), .type = FIELD_SECONDS,
 		.fallback = "30", .max = 1000000 * NSEC_PER_SEC, .commands = DETACH, .letter = 't'},
 	{"help", "", "this text", .offset = offsetof(struct options, help), .type = FIELD_FLAG,
 		.commands = ATTACH | DETACH, .letter = 'h'},
-	{"words", "WORDS", "the VM and the disk", .offset = offsetof(struct options, words),
+	{"words", "WORDS", "the VM and the device", .offset = offsetof(struct options, words),
 		.type = FIELD_LIST, .commands = ATTACH | DETACH | FIELD_NO_ARGS},
 };
 
@@ -40,7 +41,7 @@ static int parse(struct fields *f, const struct options *o, int argc, char **arg
 	int rc = fields_parse_words(f, "words", argc, argv);
 
 	if (!rc && !o->help && o->words.count != 2)
-		rc = fail(EINVAL, "which VM and which disk? see kvick %s --help", argv[0]);
+		rc = fail(EINVAL, "which VM and which device? see kvick %s --help", argv[0]);
 	return rc;
 }
 
@@ -112,6 +113,144 @@ int cmd_attach_disk(int argc, char **argv)
 	return rc < 0 ? cli_failed() : STATUS_OK;
 }
 
+/* ---- attach-nic ---- */
+
+static bool is_taken(const json_t *nics, const struct net_config *n, const char *mac)
+{
+	size_t i;
+	json_t *nic;
+
+	json_array_foreach(nics, i, nic)
+	{
+		const char *id = json_string_value(json_object_get(nic, "id"));
+		const char *other = json_string_value(json_object_get(nic, "mac"));
+
+		if ((id && !strcmp(id, n->id)) || (other && !strcmp(other, mac)))
+			return true;
+	}
+	return false;
+}
+
+static void put_mac(const struct net_config *n, char text[18])
+{
+	snprintf(text, 18, "%02x:%02x:%02x:%02x:%02x:%02x", n->mac[0], n->mac[1], n->mac[2],
+		n->mac[3], n->mac[4], n->mac[5]);
+}
+
+/* The name and address of the first number that no NIC of the VM has, where they are not given. */
+static int complete(struct net_config *n, const char *vm, const json_t *nics)
+{
+	bool named = n->id;
+	char mac[18];
+
+	for (unsigned i = 0;; i++) {
+		int rc = net_set_defaults(n, i);
+
+		if (rc)
+			return rc;
+		net_set_mac(n, vm, i);
+		put_mac(n, mac);
+		if ((named && n->mac_text) || i == MACHINE_NICS_MAX || !is_taken(nics, n, mac))
+			return 0;
+		if (!named)
+			free(steal_ptr(&n->id));
+	}
+}
+
+/* The keys, with what has been added to them here; malloc'd, or NULL. */
+static char *complete_keys(const char *keys, const struct net_config *n, uint32_t mtu)
+{
+	char *text = NULL;
+	char mac[18];
+	size_t len;
+	FILE *f = open_memstream(&text, &len);
+
+	if (!f)
+		return NULL;
+	fputs(keys, f);
+	if (!field_given(&n->fields, "id"))
+		fprintf(f, ",id=%s", n->id);
+	put_mac(n, mac);
+	if (!n->mac_text)
+		fprintf(f, ",mac=%s", mac);
+	if (!n->mtu && mtu)
+		fprintf(f, ",mtu=%u", mtu);
+	fclose(f);
+	return text;
+}
+
+static int pass_nic(const char *vm, const char *keys, const struct net_end *end)
+{
+	int fds[NIC_FILES_MAX];
+	struct api_question question = {
+		.verb = "attach-nic", .fds = fds, .fd_count = nic_files_list(end, fds)};
+	json_t *args = json_object();
+	int rc;
+
+	json_add_string(&args, "nic", keys);
+	question.args = args;
+	rc = args ? control_ask(vm, &question, NULL) : fail(EINVAL, "%s: must be text", keys);
+	json_decref(args);
+	return rc;
+}
+
+static int open_and_pass(const char *vm, const char *keys, const struct net_config *n)
+{
+	CLEANUP_FREE char *text = NULL;
+	struct net_guest guest;
+	struct net_user none;
+	struct net_end end;
+	int rc = nic_open(&none, n, NULL, &end, &guest);
+
+	if (rc)
+		return rc;
+	text = complete_keys(keys, n, end.mtu);
+	rc = text ? pass_nic(vm, text, &end) : fail(ENOMEM, "out of memory");
+	port_close(&end);
+	return rc;
+}
+
+static int attach_nic(const char *vm, const char *keys)
+{
+	const struct api_question status = {.verb = "status"};
+	json_t *result = NULL;
+	struct net_config n;
+	int rc = net_parse(&n, keys);
+
+	if (!rc && n.kind != NET_TAP)
+		rc = fail(EINVAL, "%s: only a NIC on a tap can come while the VM runs",
+			net_kind_name(n.kind));
+	if (!rc)
+		rc = control_ask(vm, &status, &result);
+	if (!rc)
+		rc = complete(&n, vm, json_object_get(result, "nics"));
+	if (!rc)
+		rc = open_and_pass(vm, keys, &n);
+	json_decref(result);
+	net_config_finish(&n);
+	return rc;
+}
+
+int cmd_attach_nic(int argc, char **argv)
+{
+	struct options o = {0};
+	struct fields f = {
+		.table = table, .count = ARRAY_SIZE(table), .command = ATTACH, .values = &o};
+	int rc = parse(&f, &o, argc, argv);
+
+	if (!rc && o.help) {
+		puts("usage: kvick attach-nic NAME KEYS\n\n"
+		     "Gives the guest of VM NAME one more NIC on a tap. The VM must be on PCI, as "
+		     "one made\nwith --net tap, --disk or --transport pci is. KEYS are tap and "
+		     "those of --net (kvick boot --help).\n");
+		fields_print_help(&f, stdout);
+	} else if (!rc && o.words.items) {
+		rc = attach_nic(o.words.items[0], o.words.items[1]);
+	}
+	fields_finish(&f);
+	return rc < 0 ? cli_failed() : STATUS_OK;
+}
+
 /* ---- detach ---- */
 
 /* Until the VM says that the disk is gone, or says no more. */
@@ -122,11 +261,11 @@ static int await(int fd, uint64_t ns)
 	if (fd_await(fd, POLLIN, now_ns() + ns))
 		return fail(ETIMEDOUT,
 			"the guest has not let go of it in %g s, and may still; until then it has "
-			"the disk",
+			"it",
 			(double)ns / 1e9);
 	if (read(fd, &byte, 1) == 1)
 		return 0;
-	return fail(EPIPE, "the VM has ended, or another has asked for the same disk since");
+	return fail(EPIPE, "the VM has ended, or another has asked for the same since");
 }
 
 static int ask(const char *vm, const char *id, int told)
@@ -137,7 +276,7 @@ static int ask(const char *vm, const char *id, int told)
 
 	json_add_string(&args, "id", id);
 	question.args = args;
-	rc = args ? control_ask(vm, &question, NULL) : fail(EINVAL, "disk %s: must be text", id);
+	rc = args ? control_ask(vm, &question, NULL) : fail(EINVAL, "%s: must be text", id);
 	json_decref(args);
 	return rc;
 }
@@ -155,7 +294,7 @@ static int detach(const char *vm, const char *id, uint64_t timeout_ns)
 	if (rc < 0)
 		return rc;
 	rc = await(here, timeout_ns);
-	return rc < 0 ? fail_context(rc, "%s: disk %s", vm, id) : 0;
+	return rc < 0 ? fail_context(rc, "%s: %s", vm, id) : 0;
 }
 
 int cmd_detach(int argc, char **argv)
@@ -167,9 +306,8 @@ int cmd_detach(int argc, char **argv)
 
 	if (!rc && o.help) {
 		puts("usage: kvick detach [OPTIONS] NAME ID\n\n"
-		     "Asks the guest of VM NAME to let go of its disk ID, as kvick status calls "
-		     "it, "
-		     "and\nwaits until it has. Unmount its file systems first.\n");
+		     "Asks the guest of VM NAME to let go of its disk or NIC ID, as kvick status "
+		     "calls it,\nand waits until it has. Unmount a disk's file systems first.\n");
 		fields_print_help(&f, stdout);
 	} else if (!rc && o.words.items) {
 		rc = detach(o.words.items[0], o.words.items[1], o.timeout_ns);

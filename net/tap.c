@@ -264,49 +264,66 @@ int tap_open(struct net_end *out, const char *name, unsigned pairs, uint32_t mtu
 	return 0;
 }
 
-static int adopt(struct net_end *end, const char *text)
+/* Which is not the one of a tap that it is to be. */
+static int check(const struct net_end *end, int fd, const char *name, short flags)
+{
+	if ((flags & (IFF_NO_PI | IFF_VNET_HDR)) != (IFF_NO_PI | IFF_VNET_HDR))
+		return fail(EINVAL, "fd %d: tap %s is to be opened with IFF_NO_PI and IFF_VNET_HDR",
+			fd, name);
+	if (end->pairs && strcmp(name, end->name) != 0)
+		return fail(EINVAL, "fd %d: tap %s, where another is %s", fd, name, end->name);
+	for (unsigned i = 0; i < end->pairs; i++)
+		if (end->fd[i] == fd)
+			return fail(EINVAL, "fd %d: given twice", fd);
+	return 0;
+}
+
+static int adopt(struct net_end *end, int fd)
 {
 	char name[IFNAMSIZ];
-	uint32_t fd;
 	short flags = 0;
+	int rc = 0;
 
-	if (parse_u32(text, &fd) || fcntl((int)fd, F_SETFD, FD_CLOEXEC) < 0 || fd < 3)
-		return fail(EBADF, "fd %s: no such descriptor is open", text);
-	if (name_of((int)fd, name, &flags) || !(flags & IFF_TAP))
-		return fail(EINVAL, "fd %s: it is no tap", text);
-	if ((flags & (IFF_NO_PI | IFF_VNET_HDR)) != (IFF_NO_PI | IFF_VNET_HDR))
-		return fail(EINVAL, "fd %s: tap %s is to be opened with IFF_NO_PI and IFF_VNET_HDR",
-			text, name);
-	if (end->pairs && strcmp(name, end->name) != 0)
-		return fail(EINVAL, "fd %s: tap %s, where another is %s", text, name, end->name);
-	for (unsigned i = 0; i < end->pairs; i++)
-		if (end->fd[i] == (int)fd)
-			return fail(EINVAL, "fd %s: given twice", text);
+	if (name_of(fd, name, &flags) || !(flags & IFF_TAP))
+		return fail(EINVAL, "fd %d: it is no tap", fd);
+	rc = check(end, fd, name, flags);
+	if (rc)
+		return rc;
 	memcpy(end->name, name, sizeof(name));
-	end->fd[end->pairs++] = (int)fd;
-	if (fcntl((int)fd, F_SETFL, O_NONBLOCK) < 0)
-		return failno(errno, "fd %s", text);
-	return prepare_queue((int)fd, name);
+	end->fd[end->pairs++] = fd;
+	if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
+		return failno(errno, "fd %d", fd);
+	return prepare_queue(fd, name);
 }
 
 int tap_take(struct net_end *out, const int *fds, unsigned count)
 {
-	short flags;
 	int rc = 0;
 
-	*out = (struct net_end){.tap = true, .pairs = count};
-	memcpy(out->fd, fds, count * sizeof(*fds));
-	if (name_of(fds[0], out->name, &flags))
-		rc = failno(errno, "a tap that was handed over");
+	*out = (struct net_end){.tap = true};
 	for (unsigned i = 0; i < count && !rc; i++)
-		rc = prepare_queue(fds[i], out->name);
-	if (rc) {
-		port_close(out);
-		return rc;
-	}
-	set_mtu(out, 0);
-	out->offers = probe_offloads(out->fd[0]);
-	return 0;
+		rc = adopt(out, fds[i]);
+	if (!rc)
+		out->offers = probe_offloads(out->fd[0]);
+	for (unsigned i = 0; rc && i < count; i++)
+		close(fds[i]);
+	if (rc)
+		out->pairs = 0;
+	return rc;
+}
+
+void tap_learn_mtu(struct net_end *end)
+{
+	set_mtu(end, 0);
+}
+
+static int adopt_open(struct net_end *end, const char *text)
+{
+	uint32_t fd;
+
+	if (parse_u32(text, &fd) || fcntl((int)fd, F_SETFD, FD_CLOEXEC) < 0 || fd < 3)
+		return fail(EBADF, "fd %s: no such descriptor is open", text);
+	return adopt(end, (int)fd);
 }
 
 int tap_adopt(struct net_end *out, const struct field_list *fds)
@@ -315,7 +332,7 @@ int tap_adopt(struct net_end *out, const struct field_list *fds)
 
 	*out = (struct net_end){.tap = true};
 	for (unsigned i = 0; i < fds->count && !rc; i++)
-		rc = adopt(out, fds->items[i]);
+		rc = adopt_open(out, fds->items[i]);
 	if (rc) {
 		port_close(out);
 		return rc;

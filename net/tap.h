@@ -24,6 +24,10 @@ int tap_adopt(struct net_end *out, const struct field_list *fds);
  */
 int tap_take(struct net_end *out, const int *fds, unsigned count);
 
+/* What its interface has becomes end->mtu: tap_take, which asks for nothing that takes more than
+ * the descriptors, leaves it 0. */
+void tap_learn_mtu(struct net_end *end);
+
 /* As port_set_offloads, of one of its queues; and whether one of several gets its share. */
 int tap_set_offloads(int fd, uint64_t guest);
 int tap_set_queue(int fd, bool attached);

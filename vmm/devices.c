@@ -253,7 +253,9 @@ void devices_finish(struct devices *d)
 		if (d->slot[i].dev)
 			slot_finish(&d->slot[i]);
 	while (d->disks)
-		devices_forget_disk(&d->disk[--d->disks], false);
+		devices_forget_disk(d, d->disk[0].dev);
+	while (d->nics)
+		devices_forget_nic(d, d->nic[0].dev);
 	engine_destroy(d->engine);
 	pci_destroy(d->pci);
 	loop_destroy(d->io);

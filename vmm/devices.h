@@ -108,11 +108,24 @@ struct nic *devices_find_nic(struct devices *d, const char *id);
 
 /*
  * While vCPUs run or are parked, on the control loop's thread. Attach takes `cfg`, which is
- * malloc'd, and `files`, also on failure. Detach asks the guest; `told`, as machine_detach has it,
- * is taken on success. 0 or -errno.
+ * malloc'd, and the descriptors, also on failure. Detach asks the guest; `told`, as machine_detach
+ * has it, is taken on success. 0 or -errno.
  */
 int devices_attach_disk(struct devices *d, struct disk_config *cfg, const struct disk_files *files);
-int devices_detach_disk(struct devices *d, const char *id, int told);
+int devices_attach_nic(struct devices *d, struct net_config *cfg, const struct net_end *end);
+int devices_detach(struct devices *d, const char *id, int told);
+
+/* Who wants to come, in slot `slot`, or any where that is 0; `full`: there are as many as can be.
+ */
+struct arrival {
+	const char *kind, *name;
+	unsigned slot;
+	bool full;
+};
+
+/* Whether it can, and where to; that the guest is to learn of it, once it is there. */
+int devices_check_arrival(struct devices *d, const struct arrival *a, unsigned *place);
+void devices_has_come(struct devices *d, unsigned place);
 
 /* That the guest has been asked to let go of what is in this place; no-op where nothing goes. */
 void devices_set_leaving(struct devices *d, unsigned place);
@@ -123,15 +136,16 @@ bool devices_is_leaving(const struct devices *d, unsigned place);
 bool devices_eject(struct devices *d, unsigned slots);
 
 /*
- * With the vCPUs parked: disks that are leaving are taken from the bus where the guest has ejected
- * them, or all. Then devices_take_away, which waits for the disk and for which vCPUs may run again,
- * takes away one of those: false where there is none; `name` is what it was called.
+ * With the vCPUs parked: devices that are leaving are taken from the bus where the guest has
+ * ejected them, or all. Then devices_take_away, which waits for the device and for which vCPUs may
+ * run again, takes away one of those: false where there is none; `what` is the event.
  */
 void devices_unplug(struct devices *d, bool all);
-bool devices_take_away(struct devices *d, char *name, size_t len);
+bool devices_take_away(struct devices *d, char *what, size_t len);
 
-/* What a disk has beside its device. */
-void devices_forget_disk(struct disk *disk, bool detached);
+/* What there is of it beside its device, which is destroyed; no-op where that was another's. */
+void devices_forget_disk(struct devices *d, const struct virtio_device *dev);
+void devices_forget_nic(struct devices *d, const struct virtio_device *dev);
 
 /* The process is about to end as it is. */
 void devices_leave(struct devices *d);

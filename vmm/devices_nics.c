@@ -56,6 +56,35 @@ struct nic *devices_find_nic(struct devices *d, const char *id)
 	return NULL;
 }
 
+int devices_attach_nic(struct devices *d, struct net_config *cfg, const struct net_end *end)
+{
+	const struct arrival a = {"NIC", cfg->id, cfg->slot, d->nics == MACHINE_NICS_MAX};
+	struct net_end taken = *end;
+	unsigned place;
+	int rc = devices_check_arrival(d, &a, &place);
+
+	if (rc)
+		port_close(&taken);
+	else
+		rc = add_nic(d, cfg, end, place);
+	if (rc) {
+		net_config_free(cfg);
+		return rc;
+	}
+	d->nic[d->nics - 1].owned = cfg;
+	devices_has_come(d, place);
+	return 0;
+}
+
+void devices_forget_nic(struct devices *d, const struct virtio_device *dev)
+{
+	for (unsigned i = 0; i < d->nics; i++)
+		if (d->nic[i].dev == dev) {
+			net_config_free(d->nic[i].owned);
+			memmove(&d->nic[i], &d->nic[i + 1], (--d->nics - i) * sizeof(*d->nic));
+		}
+}
+
 int devices_add_nics(struct devices *d, const struct machine_config *cfg)
 {
 	int rc = 0;

@@ -58,8 +58,6 @@ struct disk {
 	struct virtio_device *dev;     /* set by who makes one of `blk` */
 	unsigned place;                /* and by who gives it one */
 	struct disk_config *owned;     /* cfg, of one that came while the machine ran; else NULL */
-	int told;                      /* a socket that is to hear when it has; -1: none */
-	bool gone;                     /* it is off the bus */
 };
 
 /*

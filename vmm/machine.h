@@ -168,12 +168,15 @@ int machine_limit_disk(struct machine *m, const char *id, const struct disk_limi
 int machine_attach_disk(
 	struct machine *m, struct disk_config *disk, const struct disk_files *files);
 
+/* The same of a NIC: `nic` of net_config_create, with its id and address, and an open end. */
+int machine_attach_nic(struct machine *m, struct net_config *nic, const struct net_end *end);
+
 /*
- * Asks the guest to let go of the disk of that id (without one: its path). Once it has, the event
- * "disk detached ID" follows, the file is no longer open, and `told` hears of it: a socket that
- * gets a byte, and is closed without one where the machine ends before that, or another asks after
- * this; -1: nobody; taken on success. A guest may never let go; only a reset takes the disk away
- * without it. RUNNING or PAUSED. 0 or -errno.
+ * Asks the guest to let go of the disk of that id (without one: its path), or NIC. Once it has, the
+ * event "disk detached ID" follows, or "NIC detached ID", what was open of it no longer is, and
+ * `told` hears of it: a socket that gets a byte, and is closed without one where the machine ends
+ * before that, or another asks after this; -1: nobody; taken on success. A guest may never let go;
+ * only a reset takes the device away without it. RUNNING or PAUSED. 0 or -errno.
  */
 int machine_detach(struct machine *m, const char *id, int told);
 

@@ -176,6 +176,7 @@ static void put_nic(FILE *f, const struct devices *d, const struct nic *n, const
 	put_text(f, "tap", n->tap);
 	put_text(f, "address", address);
 	put_text(f, "link", links[now->link]);
+	fprintf(f, "\"detaching\":%s,", devices_is_leaving(d, n->place) ? "true" : "false");
 	fprintf(f, "\"mac\":\"%02x:%02x:%02x:%02x:%02x:%02x\",\"mtu\":%u,\"queues\":%u,", c->mac[0],
 		c->mac[1], c->mac[2], c->mac[3], c->mac[4], c->mac[5], n->mtu, c->pairs);
 	put_flow(f, "tx", &now->count.port.tx);

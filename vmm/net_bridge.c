@@ -118,11 +118,13 @@ int net_bridge_open(struct net_bridge *b, const struct net_config *n, const stru
 		b->lock = files[BRIDGE_LOCK];
 	if (!rc)
 		rc = tap_take(end, files + BRIDGE_TAP, count - BRIDGE_TAP);
-	if (!rc)
-		tell_guest(guest, &reply.guest, n, end->mtu);
-	else
+	if (rc) {
 		net_bridge_finish(b);
-	return rc;
+		return rc;
+	}
+	tap_learn_mtu(end);
+	tell_guest(guest, &reply.guest, n, end->mtu);
+	return 0;
 }
 
 /* ---- while the VM runs ---- */

@@ -199,6 +199,24 @@ int net_parse(struct net_config *out, const char *text)
 	return rc ? fail_context(rc, "%s", text) : 0;
 }
 
+int net_config_create(struct net_config **out, const char *text)
+{
+	struct net_config *n = malloc(sizeof(*n));
+	int rc = n ? net_parse(n, text) : fail(ENOMEM, "out of memory");
+
+	if (rc)
+		net_config_free(n);
+	*out = rc ? NULL : n;
+	return rc;
+}
+
+void net_config_free(struct net_config *n)
+{
+	if (n)
+		net_config_finish(n);
+	free(n);
+}
+
 int net_publish(struct net_config *n, const char *ports)
 {
 	return field_set(&n->fields, field_find(&n->fields, "publish"), ports, "--");

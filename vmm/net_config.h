@@ -63,6 +63,10 @@ struct net_guest {
 int net_parse(struct net_config *out, const char *text);
 void net_config_finish(struct net_config *n);
 
+/* The same of one that is malloc'd, *out: NULL on failure. The second: NULL is fine. */
+int net_config_create(struct net_config **out, const char *text);
+void net_config_free(struct net_config *n);
+
 /* Adds ports, in the words of publish=, to a NIC in user mode. 0 or -errno. */
 int net_publish(struct net_config *n, const char *ports);
 

@@ -6,6 +6,7 @@
 #include "net/tap.h"
 #include "virtio/net.h"
 
+#include <errno.h>
 #include <string.h>
 
 static int open_tap(const struct net_config *n, struct net_end *end, struct net_guest *guest)
@@ -57,6 +58,25 @@ void nic_finish(struct nic_helper *h)
 {
 	net_bridge_finish(&h->bridge);
 	net_user_finish(&h->user);
+}
+
+unsigned nic_files_list(const struct net_end *end, int fds[NIC_FILES_MAX])
+{
+	memcpy(fds, end->fd, end->pairs * sizeof(*fds));
+	return end->pairs;
+}
+
+int nic_files_take(const struct net_config *n, int *fds, unsigned count, struct net_end *end)
+{
+	int rc;
+
+	if (count != n->pairs)
+		return fail(EINVAL, "NIC %s: %u descriptors for %u pairs of queues", n->id, count,
+			n->pairs);
+	rc = tap_take(end, fds, count);
+	memset(fds, 0xff, count * sizeof(*fds));
+	end->mtu = n->mtu;
+	return rc ? fail_context(rc, "NIC %s", n->id) : 0;
 }
 
 int nic_create(struct virtio_device **out, const struct net_config *n, const struct net_end *end,

@@ -15,8 +15,9 @@ struct nic {
 	const struct net_config *cfg; /* borrowed */
 	struct virtio_device *dev;
 	unsigned place;
-	char tap[IFNAMSIZ]; /* at its other end; "": none */
-	uint32_t mtu;       /* as the guest is told; 0: not */
+	struct net_config *owned; /* cfg, of one that came while the machine ran; else NULL */
+	char tap[IFNAMSIZ];       /* at its other end; "": none */
+	uint32_t mtu;             /* as the guest is told; 0: not */
 };
 
 /* The process beside the monitor that a NIC has: one of these or none. All zeroes: none. */
@@ -48,6 +49,16 @@ int nic_await(struct nic_helper *h, struct loop *loop);
  */
 void nic_leave(struct nic_helper *h);
 void nic_finish(struct nic_helper *h);
+
+/*
+ * The descriptors of an open end in the order in which they are passed to another process,
+ * NIC_FILES_MAX at most: how many. And back: they are taken, -1 left in their place; 0, or -errno
+ * with a message where they are not such a NIC's.
+ */
+#define NIC_FILES_MAX NET_PAIRS_MAX
+unsigned nic_files_list(const struct net_end *end, int fds[NIC_FILES_MAX]);
+int nic_files_take(const struct net_config *n, int *fds, unsigned count, struct net_end *end);
+
 /* Who hears of what befalls a NIC, on its loop; never waits. */
 struct nic_host {
 	/* A tap has gone, in words. Of a helper that ends who has started it knows more. */

@@ -2,6 +2,7 @@
 // A virtio device in its place, on either transport.
 #include "vmm/slot.h"
 
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "hw/layout.h"
@@ -49,7 +50,8 @@ static int init_pci(struct slot *s, const struct slot_host *h, unsigned place)
 int slot_init(struct slot *s, const struct slot_host *h, struct virtio_device *dev,
 	void (*destroy)(struct virtio_device *dev), unsigned place)
 {
-	*s = (struct slot){.dev = dev, .destroy = destroy, .io = h->io, .irq = IRQ_NONE};
+	*s = (struct slot){
+		.dev = dev, .destroy = destroy, .io = h->io, .irq = IRQ_NONE, .told = -1};
 	return h->pci ? init_pci(s, h, place) : init_mmio(s, h, place);
 }
 
@@ -72,6 +74,7 @@ void slot_finish(struct slot *s)
 	irq_finish(&s->irq, NULL);
 	loop_call(s->io, destroy_device, s);
 	s->dev = NULL;
+	cleanup_fd_(&s->told);
 }
 
 void slot_address(const struct slot *s, char *buf, size_t len)

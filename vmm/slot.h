@@ -5,6 +5,7 @@
 
 #include "hw/irq.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -28,6 +29,8 @@ struct slot {
 	struct virtio_mmio *mmio;
 	uint64_t base;  /* virtio-mmio: of its registers */
 	struct irq irq; /* and its line */
+	int told;       /* a socket that is to hear when the guest has let go of it; -1: none */
+	bool gone;      /* it is off the bus, and to be taken away */
 };
 
 /* What a slot is made on; all borrowed. */

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Uses each disk that comes, lets go of each that is wanted back, and ends at the power button.
+// Uses each disk and NIC that comes, lets go of each that is wanted back, and ends at the power
+// button.
 // Told to be rude it also ejects what it was not asked for, and lets go with requests in flight.
+#include "tests/guests/net.h"
 #include "tests/guests/pci.h"
 #include "tests/guests/virtio.h"
 
@@ -25,6 +27,7 @@ struct disk {
 };
 
 static struct disk disks[SLOTS];
+static struct net nics[SLOTS];
 static uint32_t uses;
 
 /* The chain that begins at `head`. */
@@ -51,7 +54,22 @@ static void request(struct disk *d, uint32_t type)
 	CHECK_EQUAL(d->status, VIRTIO_BLK_S_OK);
 }
 
-static void use(struct disk *d, unsigned n)
+/* Sends a frame to everybody. */
+static void use_nic(struct net *nic, unsigned n)
+{
+	uint8_t packet[NET_HEADER + 60] = {0};
+
+	net_take(nic, FIRST + n);
+	net_start(nic, 0);
+	memset(packet + NET_HEADER, 0xff, 6);
+	memcpy(packet + NET_HEADER + 6, nic->mac, 6);
+	packet[NET_HEADER + 12] = NET_TEST >> 8;
+	packet[NET_HEADER + 13] = NET_TEST & 0xff;
+	net_send(nic, packet, sizeof(packet));
+	print("used\n");
+}
+
+static void use_disk(struct disk *d, unsigned n)
 {
 	CHECK(pci_take_virtio(&d->v, FIRST + n, VIRTIO_ID_BLOCK));
 	virtio_start(&d->v, 0);
@@ -67,22 +85,38 @@ static void use(struct disk *d, unsigned n)
 	print("used\n");
 }
 
+static bool is_nic(unsigned n)
+{
+	return pci_get(FIRST + n, PCI_VENDOR_ID) >> 16 == PCI_VIRTIO + VIRTIO_ID_NET;
+}
+
+static void use(unsigned n)
+{
+	if (is_nic(n))
+		use_nic(&nics[n], n);
+	else
+		use_disk(&disks[n], n);
+}
+
 static void eject(unsigned n)
 {
 	out32(PORT_PCI_EJECT, 1u << n);
 }
 
-static void let_go(struct disk *d, unsigned n, bool rude)
+static void let_go(unsigned n, bool rude)
 {
-	if (rude)
+	struct disk *d = &disks[n];
+	const struct virtio *v = is_nic(n) ? &nics[n].v : &d->v;
+
+	if (rude && v == &d->v)
 		for (unsigned head = 0; head + PIECES <= RING; head += PIECES)
 			offer(d, head, VIRTIO_BLK_T_OUT);
 	else
-		virtio_reset(&d->v);
+		virtio_reset(v);
 	eject(n);
 	/* It is gone with the instruction, its registers too. */
 	CHECK_EQUAL(pci_get(FIRST + n, PCI_VENDOR_ID), UINT32_MAX);
-	CHECK_EQUAL(mmio_read(d->v.base), UINT32_MAX);
+	CHECK_EQUAL(mmio_read(v->base), UINT32_MAX);
 	print("ejected\n");
 }
 
@@ -91,10 +125,10 @@ static void slot_changed(unsigned n, uint32_t events, bool rude)
 	if (events & ADDED(n)) {
 		if (rude)
 			eject(n);
-		use(&disks[n], n);
+		use(n);
 	}
 	if (events & WANTED(n))
-		let_go(&disks[n], n, rude);
+		let_go(n, rude);
 }
 
 /* Those that were there before the guest are used, too. */
@@ -102,7 +136,7 @@ static void look_around(void)
 {
 	for (unsigned n = 0; n < SLOTS; n++)
 		if (pci_get(FIRST + n, PCI_VENDOR_ID) != UINT32_MAX)
-			use(&disks[n], n);
+			use(n);
 }
 
 void guest_main(void)

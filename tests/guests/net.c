@@ -2,13 +2,26 @@
 // A driver for virtio-net that polls.
 #include "tests/guests/net.h"
 
+#include "tests/guests/pci.h"
+
 #include <string.h>
+
+static void look(struct net *n)
+{
+	for (unsigned i = 0; i < sizeof(n->mac); i++)
+		n->mac[i] = mmio_read8(virtio_config(&n->v) + i);
+}
 
 void net_find(struct net *n)
 {
 	virtio_find(&n->v, VIRTIO_ID_NET);
-	for (unsigned i = 0; i < sizeof(n->mac); i++)
-		n->mac[i] = mmio_read8(virtio_config(&n->v) + i);
+	look(n);
+}
+
+void net_take(struct net *n, unsigned slot)
+{
+	CHECK(pci_take_virtio(&n->v, slot, VIRTIO_ID_NET));
+	look(n);
 }
 
 static void give(struct net *n, unsigned i)

@@ -25,9 +25,12 @@ struct net {
 	uint8_t *ctrl_data;
 };
 
+/* The first that there is, or what is in this slot of the PCI bus, which must be one. */
+void net_find(struct net *n);
+void net_take(struct net *n, unsigned slot);
+
 /* Resets it, and makes it live with these features, as far as it offers them, and all receive
  * buffers. */
-void net_find(struct net *n);
 void net_start(struct net *n, uint64_t features);
 
 /* Copies out the next frame, header before it, and gives the buffers back; 0 where there is none.

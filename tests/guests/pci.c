@@ -7,7 +7,6 @@
 #include <linux/virtio_pci.h>
 
 #define VENDOR 0x1af4u
-#define DEVICE_BASE 0x1040u
 #define BAR_ROOM 0x10000u /* more than a device's BAR takes */
 
 uint32_t pci_get(unsigned slot, unsigned off)
@@ -70,7 +69,7 @@ static void take_capabilities(struct virtio *v)
 
 static bool is_virtio(unsigned slot, unsigned id)
 {
-	return pci_get(slot, PCI_VENDOR_ID) == ((DEVICE_BASE + id) << 16 | VENDOR);
+	return pci_get(slot, PCI_VENDOR_ID) == ((PCI_VIRTIO + id) << 16 | VENDOR);
 }
 
 bool pci_find_virtio(struct virtio *v, unsigned id)

@@ -8,6 +8,7 @@
 #include <linux/pci_regs.h>
 
 #define PCI_SLOTS 32u
+#define PCI_VIRTIO 0x1040u /* and a kind of virtio: the device's number */
 
 struct virtio;
 

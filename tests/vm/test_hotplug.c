@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define TIMES 100u
@@ -20,7 +21,7 @@
 #define SKIP 77
 
 static const char *folder;
-static unsigned attached, detached;
+static unsigned attached, detached, lost;
 
 struct fixture {
 	struct life l;
@@ -32,6 +33,9 @@ static void event(void *arg, const char *what)
 {
 	attached += !strncmp(what, "disk attached ", 14);
 	detached += !strncmp(what, "disk detached ", 14);
+	attached += !strcmp(what, "NIC attached net7");
+	detached += !strcmp(what, "NIC detached net7");
+	lost += !strcmp(what, "network: net7: its helper has ended; its link is down");
 }
 
 static void init(struct fixture *f, const char *cmdline)
@@ -42,7 +46,7 @@ static void init(struct fixture *f, const char *cmdline)
 		.cpus = 2,
 		.transport = TRANSPORT_PCI,
 		.event = event};
-	attached = detached = 0;
+	attached = detached = lost = 0;
 	for (unsigned i = 0; i < ARRAY_SIZE(f->path); i++) {
 		int fd;
 
@@ -186,6 +190,55 @@ static void asked_or_not(void **state)
 	devices_unplug(&d, false);
 	assert_false(devices_eject(&d, 0xff));
 	assert_int_equal(d.ejected, 0);
+}
+
+/* Over a socket whose other end is ours. */
+static int attach_nic(struct fixture *f, const char *keys, int *peer)
+{
+	struct net_end end = {.pairs = 1};
+	struct net_config *nic;
+	int ends[2];
+
+	assert_int_equal(net_config_create(&nic, keys), 0);
+	assert_int_equal(
+		socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends), 0);
+	end.fd[0] = ends[0];
+	*peer = ends[1];
+	return machine_attach_nic(f->l.machine, nic, &end);
+}
+
+/* Beside a disk: each leaves as what it is. One that is lost leaves as any other. */
+static void nics(void **state)
+{
+	struct fixture f;
+	char packet[256];
+	int peer;
+
+	log_set_level(LOG_LEVEL_ERROR);
+	init(&f, "");
+	life_begin(&f.l);
+	life_await(&f.l, "READY", 1);
+	assert_int_equal(attach(&f, 0, ",id=disk"), 0);
+	for (unsigned i = 0; i < 10; i++) {
+		assert_int_equal(attach_nic(&f, "tap,id=net7,mac=02:00:00:00:00:07", &peer), 0);
+		life_await(&f.l, "used", i + 2);
+		assert_int_equal(recv(peer, packet, sizeof(packet), 0), 72);
+		if (i & 1)
+			machine_lose_nic(f.l.machine, "net7", "its helper has ended");
+		assert_int_equal(machine_detach(f.l.machine, "net7", -1), 0);
+		await_detached(&f, i + 1);
+		assert_int_equal(recv(peer, packet, sizeof(packet), 0), 0); /* closed */
+		close(peer);
+		machine_lose_nic(f.l.machine, "net7", "its helper has ended");
+	}
+	assert_int_equal(attached, 11);
+	assert_int_equal(lost, 5);
+	assert_int_equal(attach_nic(&f, "tap,id=disk,mac=02:00:00:00:00:07", &peer), -EEXIST);
+	close(peer);
+	assert_int_equal(machine_detach(f.l.machine, "disk", -1), 0);
+	await_detached(&f, 11);
+	end(&f);
+	finish(&f);
 }
 
 static void all_at_once(void **state)
@@ -348,6 +401,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_hundred_times),
 		cmocka_unit_test(rudely),
 		cmocka_unit_test(asked_or_not),
+		cmocka_unit_test(nics),
 		cmocka_unit_test(all_at_once),
 		cmocka_unit_test(while_paused),
 		cmocka_unit_test(deaf),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# Disks that come and go under a guest that uses them, through the program and its filters.
+# Disks and NICs that come and go under a guest that uses them, through the program and its filters.
 # shellcheck shell=bash disable=SC2154 # the variables are run-native's
 
 # comes_and_goes CACHE: a hundred times, one image after the other.
@@ -36,15 +36,15 @@ test_hotplug_direct() {
 test_hotplug_refused() {
 	truncate -s 1M image other
 	start vm hotplug --transport pci --disk path=image,id=first
-	refused_beside 'vm: disk first: there is one of that name' kvick attach-disk vm path=other,id=first
+	refused_beside 'vm: disk first: there is a disk of that name' kvick attach-disk vm path=other,id=first
 	refused_beside 'disk image: ' kvick attach-disk vm path=image
 	refused_beside 'disk nowhere: No such file' kvick attach-disk vm path=nowhere
 	refused_beside 'vm: disk other: addr 2: ' kvick attach-disk vm path=other,addr=2
 	refused_beside 'vm: disk other: addr 3 is taken' kvick attach-disk vm path=other,addr=3
 	refused_beside 'path=other,cache=x: cache x: ' kvick attach-disk vm path=other,cache=x
 	refused_beside 'root: is for a disk' kvick attach-disk vm path=other,root=0
-	refused_beside 'which VM and which disk?' kvick attach-disk vm
-	refused_beside 'vm: it has no disk other' kvick detach vm other
+	refused_beside 'which VM and which device?' kvick attach-disk vm
+	refused_beside 'vm: it has no disk or NIC other' kvick detach vm other
 	kvick attach-disk vm path=other,addr=0xa
 	status_is 0
 	await used
@@ -54,8 +54,8 @@ test_hotplug_refused() {
 	kvick power-button vm
 	ends 0
 	start again hotplug --transport mmio --disk path=image
-	refused_beside 'again: disk other: disks come and go only' kvick attach-disk again path=other
-	refused_beside 'again: disk image: disks come and go only' kvick detach again image
+	refused_beside 'again: disk other: devices come and go only' kvick attach-disk again path=other
+	refused_beside 'again: disk image: devices come and go only' kvick detach again image
 	kvick power-button again
 	ends 0
 }
@@ -66,11 +66,11 @@ test_hotplug_deaf() {
 	start vm hotplug --transport pci --append deaf
 	kvick attach-disk vm path=image
 	status_is 0
-	refused_beside 'vm: disk image: the guest has not let go of it in 0.2 s' kvick detach --timeout 0.2 vm image
+	refused_beside 'vm: image: the guest has not let go of it in 0.2 s' kvick detach --timeout 0.2 vm image
 	"$build/kvick" detach vm image >out-first 2>err-first &
 	local first=$!
 	until kvick status vm && grep -q '"detaching": true' out; do :; done
-	refused_beside 'vm: disk image: the guest has not let go' kvick detach --timeout 0.2 vm image
+	refused_beside 'vm: image: the guest has not let go' kvick detach --timeout 0.2 vm image
 	wait "$first" && fail "the first who asks is told that the disk is gone"
 	grep -q 'another has asked' err-first || fail "the first who asks is not told why"
 	kvick reset vm
@@ -81,4 +81,57 @@ test_hotplug_deaf() {
 	ends 137
 	boot hello --disk path=image </dev/null
 	status_is 0
+}
+
+# nic_comes KEYS: another time a NIC is used, and sends one frame.
+nic_comes() {
+	kvick attach-nic vm "$1"
+	status_is 0
+	await used
+	kvick status vm
+	"$suite/nic-says" id net0 link up detaching False address 'pci 00:03.0' mtu "$2" tx.packets 1 \
+		<out || fail "$(cat out)"
+	kvick detach vm net0
+	status_is 0
+	await ejected
+}
+
+# On a tap that stays, and on one that goes with the NIC.
+test_hotplug_nic() {
+	local mac
+	needs_taps
+	tap t0
+	start vm hotplug --transport pci
+	for _ in $(seq 10); do
+		nic_comes tap,name=t0 9000
+		mac=$(sed -n 's/.*"mac": "\(.*\)",/\1/p' out)
+	done
+	nic_comes tap 1500
+	[ "$(sed -n 's/.*"mac": "\(.*\)",/\1/p' out)" = "$mac" ] || fail 'another address'
+	kvick status vm
+	says '"nics": []'
+	[ "$(find "/proc/$pid/fd" -lname /dev/net/tun | wc -l)" = 0 ] || fail 'a tap is still open'
+	no_interface_left t0
+	kvick power-button vm
+	await SUCCESS
+	ends 0
+}
+
+test_hotplug_nic_refused() {
+	needs_taps
+	tap t0
+	truncate -s 1M image image2
+	start vm hotplug --transport pci --disk path=image,id=first --net tap,name=t0
+	refused_beside 'vm: NIC first: there is a disk of that name' kvick attach-nic vm tap,id=first
+	refused_beside 'vm: NIC net0: there is a NIC of that name' kvick attach-nic vm tap,id=net0
+	refused_beside 'vm: disk net0: there is a NIC of that name' kvick attach-disk vm path=image2,id=net0
+	refused_beside '--net tap: net1: tap t0: another process uses it' kvick attach-nic vm tap,name=t0
+	refused_beside 'vm: NIC net1: addr 4 is taken' kvick attach-nic vm tap,addr=4
+	refused_beside 'user: only a NIC on a tap can come' kvick attach-nic vm user
+	kvick detach vm net0
+	status_is 0
+	await ejected
+	kvick kill vm
+	ends 137
+	no_interface_left t0
 }
