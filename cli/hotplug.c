@@ -198,9 +198,10 @@ static int open_and_pass(const char *vm, const char *keys, const struct net_conf
 {
 	CLEANUP_FREE char *text = NULL;
 	struct net_guest guest;
-	struct net_user none;
+	struct nic_helper none = {0};
+	const struct net_host host = {.vm = vm};
 	struct net_end end;
-	int rc = nic_open(&none, n, NULL, &end, &guest);
+	int rc = nic_open(&none, n, &host, &end, &guest);
 
 	if (rc)
 		return rc;
@@ -220,6 +221,8 @@ static int attach_nic(const char *vm, const char *keys)
 	if (!rc && n.kind != NET_TAP)
 		rc = fail(EINVAL, "%s: only a NIC on a tap can come while the VM runs",
 			net_kind_name(n.kind));
+	if (!rc && n.vhost == NET_VHOST_ON)
+		rc = fail(EINVAL, "vhost=on: the kernel serves only NICs that a VM starts with");
 	if (!rc)
 		rc = control_ask(vm, &status, &result);
 	if (!rc)
