@@ -267,10 +267,6 @@ void machine_put_nics(struct machine *m, FILE *f)
 	fputs("[]", f);
 }
 
-void machine_note_nic(struct machine *m, const char *id, const char *what)
-{
-}
-
 void machine_lose_nic(struct machine *m, const char *id, const char *why)
 {
 }
