@@ -17,19 +17,84 @@
 #define ALIVE (IN(CREATED) | IN(RUNNING) | IN(PAUSED))
 #define ALWAYS (ALIVE | IN(ENDED))
 
-static json_t *describe_limits(const struct disk_limits *l)
+/* ---- limits: rows of a table after its first, each before its burst ---- */
+
+struct limit_disk {
+	char *id;
+	struct disk_limits limits;
+};
+
+#define LIMIT(member) .offset = offsetof(struct limit_disk, limits.member), .commands = API_ARG
+
+static const struct field limit_disk_args[] = {
+	{"id", "ID", "the disk, as status calls it", .offset = offsetof(struct limit_disk, id),
+		.type = FIELD_STRING, .commands = API_ARG | FIELD_MANDATORY},
+	{"bw", "SIZE", "bytes a second; 0: no limit", LIMIT(bandwidth), .type = FIELD_SIZE,
+		.max = INT64_MAX},
+	{"bw-burst", "SIZE", "bytes at once after a rest; 0: what a tenth of a second brings",
+		LIMIT(bandwidth_burst), .type = FIELD_SIZE, .max = INT64_MAX},
+	{"iops", "N", "requests a second; 0: no limit", LIMIT(iops), .type = FIELD_U32},
+	{"iops-burst", "N", "requests at once after a rest; 0: as above", LIMIT(iops_burst),
+		.type = FIELD_U32},
+};
+
+struct limit_nic {
+	char *id;
+	struct net_limits limits;
+};
+
+#define LIMIT_NIC(member) .offset = offsetof(struct limit_nic, limits.member)
+
+static const struct field limit_nic_args[] = {
+	{"id", "ID", "the NIC, as status calls it", .offset = offsetof(struct limit_nic, id),
+		.type = FIELD_STRING, .commands = API_ARG | FIELD_MANDATORY},
+	NET_LIMIT_KEYS(LIMIT_NIC, API_ARG),
+};
+
+static uint64_t get_limit(const struct field *d, const void *values)
+{
+	const void *at = (const char *)values + d->offset;
+
+	return d->type == FIELD_U32 ? *(const uint32_t *)at : *(const uint64_t *)at;
+}
+
+static void put_limit(const struct field *d, void *values, uint64_t n)
+{
+	void *at = (char *)values + d->offset;
+
+	if (d->type == FIELD_U32)
+		*(uint32_t *)at = (uint32_t)n;
+	else
+		*(uint64_t *)at = n;
+}
+
+static json_t *describe_limits(const struct field *table, unsigned count, const void *values)
 {
 	json_t *o = json_object();
 
-	json_add_uint(&o, "bw", l->bandwidth);
-	json_add_uint(&o, "bw-burst", l->bandwidth_burst);
-	json_add_uint(&o, "iops", l->iops);
-	json_add_uint(&o, "iops-burst", l->iops_burst);
+	for (unsigned i = 1; i < count; i++)
+		json_add_uint(&o, table[i].name, get_limit(&table[i], values));
 	return o;
+}
+
+/* What is not given stays; a limit that is lifted takes its burst along. */
+static void change_limits(void *values, const struct fields *args)
+{
+	for (unsigned i = 1; i < args->count; i++) {
+		const struct field *d = &args->table[i];
+		uint64_t n = get_limit(d, args->values);
+
+		if (!(args->given >> i & 1))
+			continue;
+		put_limit(d, values, n);
+		if (i % 2 && !n)
+			put_limit(d + 1, values, 0);
+	}
 }
 
 static json_t *describe_disk(const struct machine_disk *d)
 {
+	const struct limit_disk l = {.limits = d->limits};
 	json_t *o = json_object();
 
 	json_add_string(&o, "id", d->id);
@@ -45,7 +110,7 @@ static json_t *describe_disk(const struct machine_disk *d)
 	json_add_string(&o, "on-error", d->on_error);
 	json_add_uint(&o, "errors", d->errors);
 	json_add_uint(&o, "held", d->held);
-	json_add(&o, "limits", describe_limits(&d->limits));
+	json_add(&o, "limits", describe_limits(limit_disk_args, ARRAY_SIZE(limit_disk_args), &l));
 	return o;
 }
 
@@ -157,57 +222,35 @@ static int run_resize_disk(struct api_request *r)
 	return r->result ? 0 : fail(ENOMEM, "out of memory");
 }
 
-struct limit_disk {
-	char *id;
-	struct disk_limits limits;
-};
-
-#define LIMIT(member) .offset = offsetof(struct limit_disk, limits.member), .commands = API_ARG
-
-static const struct field limit_disk_args[] = {
-	{"id", "ID", "the disk, as status calls it", .offset = offsetof(struct limit_disk, id),
-		.type = FIELD_STRING, .commands = API_ARG | FIELD_MANDATORY},
-	{"bw", "SIZE", "bytes a second; 0: no limit", LIMIT(bandwidth), .type = FIELD_SIZE,
-		.max = INT64_MAX},
-	{"bw-burst", "SIZE", "bytes at once after a rest; 0: what a tenth of a second brings",
-		LIMIT(bandwidth_burst), .type = FIELD_SIZE, .max = INT64_MAX},
-	{"iops", "N", "requests a second; 0: no limit", LIMIT(iops), .type = FIELD_U32},
-	{"iops-burst", "N", "requests at once after a rest; 0: as above", LIMIT(iops_burst),
-		.type = FIELD_U32},
-};
-
-/* What is not given stays; a limit that is lifted takes its burst along. */
-static void change_limits(struct disk_limits *l, const struct fields *args)
-{
-	const struct limit_disk *given = args->values;
-
-	if (field_given(args, "bw")) {
-		l->bandwidth = given->limits.bandwidth;
-		l->bandwidth_burst = l->bandwidth ? l->bandwidth_burst : 0;
-	}
-	if (field_given(args, "bw-burst"))
-		l->bandwidth_burst = given->limits.bandwidth_burst;
-	if (field_given(args, "iops")) {
-		l->iops = given->limits.iops;
-		l->iops_burst = l->iops ? l->iops_burst : 0;
-	}
-	if (field_given(args, "iops-burst"))
-		l->iops_burst = given->limits.iops_burst;
-}
-
 static int run_limit_disk(struct api_request *r)
 {
 	const char *id = ((const struct limit_disk *)r->args->values)->id;
-	struct disk_limits limits;
-	int rc = machine_disk_limits(r->api->machine, id, &limits);
+	struct limit_disk now;
+	int rc = machine_disk_limits(r->api->machine, id, &now.limits);
 
 	if (rc < 0)
 		return rc;
-	change_limits(&limits, r->args);
-	rc = machine_limit_disk(r->api->machine, id, &limits);
+	change_limits(&now, r->args);
+	rc = machine_limit_disk(r->api->machine, id, &now.limits);
 	if (rc < 0)
 		return fail_context(rc, "limit-disk");
-	r->result = describe_limits(&limits);
+	r->result = describe_limits(r->args->table, r->args->count, &now);
+	return r->result ? 0 : fail(ENOMEM, "out of memory");
+}
+
+static int run_limit_nic(struct api_request *r)
+{
+	const char *id = ((const struct limit_nic *)r->args->values)->id;
+	struct limit_nic now;
+	int rc = machine_nic_limits(r->api->machine, id, &now.limits);
+
+	if (rc < 0)
+		return rc;
+	change_limits(&now, r->args);
+	rc = machine_limit_nic(r->api->machine, id, &now.limits);
+	if (rc < 0)
+		return fail_context(rc, "limit-nic");
+	r->result = describe_limits(r->args->table, r->args->count, &now);
 	return r->result ? 0 : fail(ENOMEM, "out of memory");
 }
 
@@ -333,6 +376,9 @@ static const struct api_verb verbs[] = {
 	{"limit-disk", IN(RUNNING) | IN(PAUSED), 0, run_limit_disk,
 		"change how much a disk does in a second, or say it; what is not given stays",
 		.args = ARGS(limit_disk_args, struct limit_disk)},
+	{"limit-nic", IN(RUNNING) | IN(PAUSED), 0, run_limit_nic,
+		"change how much a NIC does in a second, or say it; what is not given stays",
+		.args = ARGS(limit_nic_args, struct limit_nic)},
 	{"link", IN(RUNNING) | IN(PAUSED), 0, run_link, "plug a NIC's cable in or out",
 		.args = ARGS(link_args, struct link)},
 	{"attach-disk", IN(RUNNING) | IN(PAUSED), DISK_FILES_MAX, run_attach_disk,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Token buckets, and the line of those who wait for a token.
+// The line of those who wait for a token.
 #include "blk/limit.h"
 
 #include "base/log.h"
@@ -9,12 +9,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-
-struct bucket {
-	struct limit_rate rate;
-	int64_t level;    /* tokens; below 0: a debt */
-	uint64_t when_ns; /* at which it was so */
-};
 
 struct limit {
 	struct layer layer;
@@ -29,37 +23,6 @@ static struct limit *of(struct blk *b)
 	return container_of(b, struct limit, layer.blk);
 }
 
-/* The rounding error stays in the time that is not yet counted. */
-static void refill(struct bucket *b, uint64_t now)
-{
-	uint64_t rate = b->rate.per_second;
-	unsigned __int128 gain = (unsigned __int128)(now - b->when_ns) * rate / NSEC_PER_SEC;
-
-	if (gain >= (unsigned __int128)((__int128)b->rate.burst - b->level)) {
-		b->level = (int64_t)b->rate.burst;
-		b->when_ns = now;
-		return;
-	}
-	b->level += (int64_t)gain;
-	b->when_ns += (uint64_t)(gain * NSEC_PER_SEC / rate);
-}
-
-/* How long until there is a token, in nanoseconds; 0: there is one. */
-static uint64_t wait_of(struct bucket *b, uint64_t now)
-{
-	uint64_t rate = b->rate.per_second;
-	unsigned __int128 ns;
-
-	if (!rate)
-		return 0;
-	refill(b, now);
-	if (b->level > 0)
-		return 0;
-	ns = ((unsigned __int128)(1 - (__int128)b->level) * NSEC_PER_SEC + rate - 1) / rate;
-	ns -= MIN(ns, now - b->when_ns);
-	return (uint64_t)MIN(MAX(ns, 1), INT64_MAX);
-}
-
 static uint64_t wait_time(struct limit *l)
 {
 	uint64_t now = 0, bytes, requests;
@@ -67,26 +30,17 @@ static uint64_t wait_time(struct limit *l)
 	if (!l->bytes.rate.per_second && !l->requests.rate.per_second)
 		return 0;
 	now = now_ns();
-	bytes = wait_of(&l->bytes, now);
-	requests = wait_of(&l->requests, now);
+	bytes = bucket_wait(&l->bytes, now);
+	requests = bucket_wait(&l->requests, now);
 	return MAX(bytes, requests);
-}
-
-static void pay(struct bucket *b, uint64_t cost)
-{
-	if (!b->rate.per_second)
-		return;
-	/* A disk is no larger than INT64_MAX; debts of more than that are not remembered. */
-	if (__builtin_sub_overflow(b->level, (int64_t)MIN(cost, INT64_MAX), &b->level))
-		b->level = INT64_MIN;
 }
 
 static void send(struct limit *l, struct blk_request *r)
 {
 	bool data = r->op == BLK_READ || r->op == BLK_WRITE || r->op == BLK_WRITE_ZEROES;
 
-	pay(&l->requests, 1);
-	pay(&l->bytes, data ? r->len : 0);
+	bucket_pay(&l->requests, 1);
+	bucket_pay(&l->bytes, data ? r->len : 0);
 	blk_submit(l->layer.below, r);
 }
 
@@ -142,28 +96,12 @@ static void limit_destroy(struct blk *b)
 	free(l);
 }
 
-/* A debt is kept, what was saved up only as far as there is room for it. */
-static void set_rate(struct bucket *b, const struct limit_rate *rate, uint64_t now)
-{
-	bool was_limited = b->rate.per_second;
-
-	if (was_limited)
-		refill(b, now);
-	b->rate = *rate;
-	if (!b->rate.burst)
-		b->rate.burst = MAX(rate->per_second / 10, 1);
-	b->rate.burst = MIN(b->rate.burst, INT64_MAX);
-	if (!was_limited || b->level > (int64_t)b->rate.burst)
-		b->level = (int64_t)b->rate.burst;
-	b->when_ns = now;
-}
-
 static void set_rates(struct limit *l, const struct limit_config *c)
 {
 	uint64_t now = now_ns();
 
-	set_rate(&l->bytes, &c->bytes, now);
-	set_rate(&l->requests, &c->requests, now);
+	bucket_set(&l->bytes, &c->bytes, now);
+	bucket_set(&l->requests, &c->requests, now);
 }
 
 void limit_set(struct blk *b, const struct limit_config *c)

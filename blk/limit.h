@@ -7,17 +7,13 @@
 #ifndef BLK_LIMIT_H
 #define BLK_LIMIT_H
 
+#include "base/bucket.h"
 #include "blk/blk.h"
 
 struct loop;
 
-struct limit_rate {
-	uint64_t per_second; /* 0: no limit */
-	uint64_t burst; /* what goes at once after a rest; 0: what a tenth of a second brings */
-};
-
 struct limit_config {
-	struct limit_rate bytes, requests;
+	struct bucket_rate bytes, requests;
 };
 
 /* Stands on `below`, which it takes on success. `loop` is the disk's. 0 or -ENOMEM. */

@@ -26,6 +26,7 @@ static const struct command commands[] = {
 	{"kill", cmd_control, "end a VM at once"},
 	{"status", cmd_control, "say what state a VM is in"},
 	{"resize-disk", cmd_resize_disk, "make a VM's disk larger"},
+	{"limit-nic", cmd_control, "change how much a VM's NIC does in a second"},
 	{"link", cmd_control, "plug the cable of a VM's NIC in or out"},
 	{"attach-disk", cmd_attach_disk, "give a running VM one more disk"},
 	{"attach-nic", cmd_attach_nic, "give a running VM one more NIC"},

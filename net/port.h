@@ -63,6 +63,16 @@ struct net_counters {
 	uint64_t drops[NET_DROPS];
 };
 
+/* Each is 0 where there is none. */
+struct net_rate {
+	uint64_t bandwidth, bandwidth_burst; /* bytes of frames a second, and at once */
+	uint32_t packets, packets_burst;
+};
+
+struct net_limits {
+	struct net_rate tx, rx;
+};
+
 struct net_port {
 	struct net_end end;
 	struct net_counters count;

@@ -117,7 +117,7 @@ static void ready(void *arg, uint32_t events)
 		virtio_net_receive(p);
 }
 
-static void serve(struct vnet *v)
+void virtio_net_serve(struct vnet *v)
 {
 	for (unsigned i = 0; i < v->active; i++) {
 		virtio_net_receive(&v->pair[i]);
@@ -142,7 +142,7 @@ void virtio_net_set_link(struct virtio_device *dev, bool up)
 	if (v->port.end.vhosts)
 		virtio_restart(dev);
 	else
-		serve(v);
+		virtio_net_serve(v);
 }
 
 enum virtio_net_link virtio_net_link(struct virtio_device *dev)
@@ -184,7 +184,7 @@ int virtio_net_use_pairs(struct vnet *v, unsigned pairs)
 	rc = rc ? rc : virtio_net_go_on(v);
 	if (rc)
 		log_warn("%s: %s", v->dev.name, last_error());
-	serve(v);
+	virtio_net_serve(v);
 	return rc;
 }
 
@@ -200,7 +200,7 @@ static void vnet_start(struct virtio_device *dev)
 	if (set_pairs(v, v->active))
 		log_warn("%s: %s", v->dev.name, last_error());
 	virtio_net_lend(v);
-	serve(v);
+	virtio_net_serve(v);
 }
 
 static void vnet_stop(struct virtio_device *dev)
@@ -393,6 +393,7 @@ int virtio_net_create(struct virtio_device **out, const struct virtio_net_args *
 	v->arg = args->arg;
 	memcpy(v->mac, args->mac, sizeof(v->mac));
 	virtio_net_reset_filter(&v->filter);
+	virtio_net_init_limits(v, &args->limits);
 	for (unsigned i = 0; i < 2 * end.pairs + 1; i++)
 		v->queue_max[i] = VNET_QUEUE_SIZE;
 	v->dev = (struct virtio_device){
@@ -420,6 +421,10 @@ void virtio_net_destroy(struct virtio_device *dev)
 		return;
 	v = vnet_of(dev);
 	pairs = v->port.end.pairs;
+	if (dev->io) {
+		loop_disarm(dev->io, &v->tx.timer);
+		loop_disarm(dev->io, &v->rx.timer);
+	}
 	virtio_device_finish(dev);
 	port_close(&v->port.end);
 	free_all(v, pairs);

@@ -16,6 +16,7 @@ struct virtio_net_args {
 	uint8_t mac[6];
 	uint32_t mtu; /* told to the driver; 0: not, it is 1500 then */
 	bool link_up; /* at first */
+	struct net_limits limits;
 	/* The other end has gone, in words: the link is down for good. On dev->io. Optional. */
 	void (*dead)(void *arg, const char *name, const char *why);
 	void *arg;
@@ -42,6 +43,9 @@ enum virtio_net_link {
 /* All on dev->io. What is lost stays so. */
 void virtio_net_set_link(struct virtio_device *dev, bool up);
 enum virtio_net_link virtio_net_link(struct virtio_device *dev);
+
+/* Other limits from now on, for what waits too. */
+void virtio_net_set_limits(struct virtio_device *dev, const struct net_limits *limits);
 
 /* For who knows before the descriptor says so that the other end has gone: `dead` is not called. */
 void virtio_net_lose(struct virtio_device *dev);

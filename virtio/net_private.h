@@ -3,6 +3,7 @@
 #ifndef VIRTIO_NET_PRIVATE_H
 #define VIRTIO_NET_PRIVATE_H
 
+#include "base/bucket.h"
 #include "base/loop.h"
 #include "virtio/device.h"
 #include "virtio/net.h"
@@ -60,6 +61,15 @@ struct vnet_pair {
 	struct watch vhost_error; /* while the kernel has its queues */
 };
 
+/* What may pass in a direction. */
+struct vnet_gate {
+	struct vnet *v;
+	struct bucket bytes, packets;
+	bool limited; /* by either */
+	bool shut;    /* until the timer opens it */
+	struct timer timer;
+};
+
 struct vnet {
 	struct virtio_device dev;
 	struct net_port port;
@@ -76,6 +86,7 @@ struct vnet {
 	uint32_t most;     /* bytes of the largest packet, its header included */
 	void (*on_dead)(void *arg, const char *name, const char *why);
 	void *arg;
+	struct vnet_gate tx, rx;
 	struct vnet_filter filter;
 	struct vnet_pair *pair;
 	struct queue queue[VNET_QUEUES_MAX];
@@ -106,6 +117,22 @@ void virtio_net_apply_offloads(struct vnet *v);
 
 /* So many pairs are in use from now on; 0 or -errno. */
 int virtio_net_use_pairs(struct vnet *v, unsigned pairs);
+
+/* Receives and sends whatever there is. */
+void virtio_net_serve(struct vnet *v);
+
+/* ---- net_limit.c ---- */
+
+void virtio_net_init_limits(struct vnet *v, const struct net_limits *limits);
+
+/* Whether a packet may pass now; else both queues are served again once one may. */
+bool virtio_net_look_at_gate(struct vnet_gate *g);
+void virtio_net_pay(struct vnet_gate *g, size_t bytes);
+
+static inline bool virtio_net_may_pass(struct vnet_gate *g)
+{
+	return !g->limited || virtio_net_look_at_gate(g);
+}
 
 /* ---- net_rx.c ---- */
 

@@ -200,7 +200,7 @@ static ssize_t read_packet(struct vnet_pair *p)
 	return port_receive(&p->v->port, p->index, b->iov + b->iov_first, b->iov_n + 1);
 }
 
-enum turn { TURN_MORE, TURN_EMPTY, TURN_STARVED };
+enum turn { TURN_MORE, TURN_EMPTY, TURN_STARVED, TURN_SHUT };
 
 static enum turn receive_next(struct vnet_pair *p)
 {
@@ -211,11 +211,15 @@ static enum turn receive_next(struct vnet_pair *p)
 		return finish_held(p) ? TURN_MORE : TURN_STARVED;
 	if (!p->buffers.chain_n)
 		return TURN_STARVED;
+	if (!virtio_net_may_pass(&p->v->rx))
+		return TURN_SHUT;
 	n = read_packet(p);
 	if (n == -EPIPE)
 		virtio_net_is_dead(p->v);
 	if (n < 0)
 		return TURN_EMPTY;
+	if (p->v->rx.limited)
+		virtio_net_pay(&p->v->rx, (size_t)n - MIN((size_t)n, NET_HEADER));
 	if ((size_t)n > p->buffers.room)
 		take_long_packet(p, (size_t)n);
 	else
@@ -232,7 +236,7 @@ void virtio_net_receive(struct vnet_pair *p)
 	if (p->index >= p->v->active || p->v->dead || !p->v->link_up || !queue_live(q))
 		return;
 	queue_disable_kicks(q);
-	for (int left = VNET_BUDGET; left > 0 && turn != TURN_EMPTY; left--) {
+	for (int left = VNET_BUDGET; left > 0 && turn != TURN_EMPTY && turn != TURN_SHUT; left--) {
 		turn = receive_next(p);
 		/* Who waits for the first is not to wait for the others as well. */
 		if (left == VNET_BUDGET)
@@ -244,6 +248,7 @@ void virtio_net_receive(struct vnet_pair *p)
 		turn = TURN_MORE;
 	}
 	queue_notify(q);
-	virtio_net_watch(
-		p, turn == TURN_STARVED ? p->wants & ~(uint32_t)EPOLLIN : p->wants | EPOLLIN);
+	virtio_net_watch(p, turn == TURN_STARVED || turn == TURN_SHUT
+				    ? p->wants & ~(uint32_t)EPOLLIN
+				    : p->wants | EPOLLIN);
 }

@@ -115,6 +115,8 @@ static bool send_next(struct vnet_pair *p)
 	struct packet out;
 	ssize_t rc;
 
+	if (!virtio_net_may_pass(&p->v->tx))
+		return false;
 	out.elem = (struct queue_elem){.iov = out.iov + 1, .cap = VNET_CHAIN_MAX};
 	if (!queue_pop(q, &out.elem))
 		return false;
@@ -126,6 +128,8 @@ static bool send_next(struct vnet_pair *p)
 	}
 	if (rc < 0)
 		count_drop(p, rc);
+	else if (p->v->tx.limited)
+		virtio_net_pay(&p->v->tx, (size_t)rc - NET_HEADER);
 	queue_push(q, &out.elem, 0);
 	return true;
 }
@@ -135,13 +139,13 @@ void virtio_net_send(struct vnet_pair *p)
 	struct queue *q = virtio_net_tx_queue(p);
 	int left = VNET_BUDGET;
 
-	if (p->index >= p->v->active || p->wants & EPOLLOUT || !queue_live(q))
+	if (p->index >= p->v->active || p->wants & EPOLLOUT || p->v->tx.shut || !queue_live(q))
 		return;
 	do {
 		queue_disable_kicks(q);
 		while (left > 0 && send_next(p))
 			left--;
-	} while (!(p->wants & EPOLLOUT) && queue_enable_kicks(q) && left > 0);
+	} while (!(p->wants & EPOLLOUT) && !p->v->tx.shut && queue_enable_kicks(q) && left > 0);
 	queue_notify(q);
 	if (left == 0)
 		virtio_kick_again(&p->v->dev, 2 * p->index + 1);

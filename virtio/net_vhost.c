@@ -144,7 +144,10 @@ void virtio_net_lend(struct vnet *v)
 
 	if (!pairs || !v->link_up || v->dead)
 		return;
-	if (lend(v, pairs))
+	if (v->tx.limited || v->rx.limited)
+		log_info("%s: its packets go through the monitor, as vhost knows no limits",
+			v->dev.name);
+	else if (lend(v, pairs))
 		log_warn("%s: its packets go through the monitor, not vhost: %s", v->dev.name,
 			last_error());
 	else

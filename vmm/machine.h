@@ -189,6 +189,10 @@ void machine_note(struct machine *m, const char *text);
 /* Plugs the cable of a NIC in or out; `id` NULL: it has but one. 0 or -errno. */
 int machine_set_link(struct machine *m, const char *id, bool up);
 
+/* The limits of a NIC as they are, and others from now on. 0 or -errno. */
+int machine_nic_limits(struct machine *m, const char *id, struct net_limits *limits);
+int machine_limit_nic(struct machine *m, const char *id, const struct net_limits *limits);
+
 /* Writes what can be said of its NICs, as a JSON array. */
 void machine_put_nics(struct machine *m, FILE *f);
 

@@ -116,6 +116,35 @@ int machine_set_link(struct machine *m, const char *id, bool up)
 	return 0;
 }
 
+int machine_nic_limits(struct machine *m, const char *id, struct net_limits *limits)
+{
+	const struct nic *n = find(m, id);
+
+	if (!n)
+		return -ENOENT;
+	*limits = n->limits;
+	return 0;
+}
+
+static void limit(void *arg)
+{
+	const struct nic *n = arg;
+
+	virtio_net_set_limits(n->dev, &n->limits);
+}
+
+int machine_limit_nic(struct machine *m, const char *id, const struct net_limits *limits)
+{
+	struct nic *n = find(m, id);
+	int rc = n ? net_check_limits(limits) : -ENOENT;
+
+	if (rc)
+		return rc;
+	n->limits = *limits;
+	loop_call(m->devices.io, limit, n);
+	return 0;
+}
+
 /* ---- what they are ---- */
 
 /* What the NIC's loop may change. */
@@ -154,6 +183,13 @@ static void put_flow(FILE *f, const char *key, const struct net_flow *flow)
 		(unsigned long long)flow->packets, (unsigned long long)flow->bytes);
 }
 
+static void put_rate(FILE *f, const char *way, const struct net_rate *r)
+{
+	fprintf(f, "\"%s-bw\":%llu,\"%s-bw-burst\":%llu,\"%s-pps\":%u,\"%s-pps-burst\":%u", way,
+		(unsigned long long)r->bandwidth, way, (unsigned long long)r->bandwidth_burst, way,
+		r->packets, way, r->packets_burst);
+}
+
 static void put_drops(FILE *f, const uint64_t drops[NET_DROPS])
 {
 	fputs("\"drops\":{", f);
@@ -183,6 +219,11 @@ static void put_nic(FILE *f, const struct devices *d, const struct nic *n, const
 	put_flow(f, "rx", &now->count.port.rx);
 	put_drops(f, now->count.port.drops);
 	fprintf(f, "\"vhost\":%s,", now->count.vhost ? "true" : "false");
+	fputs("\"limits\":{", f);
+	put_rate(f, "tx", &n->limits.tx);
+	putc(',', f);
+	put_rate(f, "rx", &n->limits.rx);
+	fputs("},", f);
 	fprintf(f, "\"interrupts\":{\"sent\":%llu,\"spared\":%llu}}",
 		(unsigned long long)now->count.interrupts, (unsigned long long)now->count.spared);
 }

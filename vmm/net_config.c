@@ -38,6 +38,7 @@ static const char *const vhosts[] = {
 	[NET_VHOST_AUTO] = "auto",
 	NULL,
 };
+#define LIMIT(member) AT(limits.member)
 
 static const struct field keys[] = {
 	{"id", "NAME", "what messages and commands call the NIC; without it net0, net1, ...",
@@ -53,6 +54,7 @@ static const struct field keys[] = {
 		AT(slot), .type = FIELD_U32, .min = 1, .max = 31, .commands = ANY},
 	{"link", "STATE", "whether a cable is plugged in at first; kvick link changes it", AT(link),
 		.type = FIELD_ENUM, .names = links, .fallback = "up", .commands = ANY},
+	NET_LIMIT_KEYS(LIMIT, ANY),
 	{"name", "TAP", "a tap that there is; without it one is made, and goes with the VM",
 		AT(name), .type = FIELD_STRING, .commands = TAP},
 	{"fd", "N", "an open tap, as descriptor N of this process; once for each pair of queues",
@@ -162,15 +164,40 @@ static int check_user(struct net_config *n)
 	return 0;
 }
 
+static int check_rate(const struct net_rate *r, const char *way)
+{
+	if (r->bandwidth_burst && !r->bandwidth)
+		return fail(EINVAL, "%s-bw-burst: needs %s-bw", way, way);
+	if (r->packets_burst && !r->packets)
+		return fail(EINVAL, "%s-pps-burst: needs %s-pps", way, way);
+	return 0;
+}
+
+int net_check_limits(const struct net_limits *l)
+{
+	int rc = check_rate(&l->tx, "tx");
+
+	return rc ? rc : check_rate(&l->rx, "rx");
+}
+
+static int check_kind(struct net_config *n)
+{
+	if (n->kind == NET_USER)
+		return check_user(n);
+	return n->kind == NET_TAP ? check_tap(n) : 0;
+}
+
 static int check(struct net_config *n)
 {
+	int rc = net_check_limits(&n->limits);
+
+	if (rc)
+		return rc;
 	if (n->id && !*n->id)
 		return fail(EINVAL, "id: must not be empty");
 	if (n->mtu && n->mtu < 68)
 		return fail(EINVAL, "mtu %u: must be 68 to %u", n->mtu, NET_MTU_MAX);
-	if (n->kind == NET_USER)
-		return check_user(n);
-	return n->kind == NET_TAP ? check_tap(n) : 0;
+	return check_kind(n);
 }
 
 static int take_keys(struct net_config *n, const char *text)

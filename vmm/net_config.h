@@ -4,6 +4,7 @@
 #define VMM_NET_CONFIG_H
 
 #include "base/field.h"
+#include "net/port.h"
 
 #include <netinet/in.h>
 #include <stdbool.h>
@@ -19,14 +20,15 @@ struct net_config {
 	enum net_kind kind;
 	char *id; /* of net_set_defaults, if it was not given */
 	char *mac_text;
-	uint8_t mac[6];                   /* of net_set_mac, if it was not given */
-	uint32_t mtu;                     /* 0: as the other end has it */
-	uint32_t pairs;                   /* of queues */
-	uint32_t slot;                    /* of the PCI bus; 0: any */
-	unsigned link;                    /* enum net_link, at first */
-	char *name;                       /* tap: one that there is; NULL: one of our own */
-	unsigned vhost;                   /* tap and bridge: enum net_vhost */
-	struct field_list fd;             /* tap: open ones, in decimal, one a pair */
+	uint8_t mac[6];       /* of net_set_mac, if it was not given */
+	uint32_t mtu;         /* 0: as the other end has it */
+	uint32_t pairs;       /* of queues */
+	uint32_t slot;        /* of the PCI bus; 0: any */
+	unsigned link;        /* enum net_link, at first */
+	char *name;           /* tap: one that there is; NULL: one of our own */
+	unsigned vhost;       /* tap and bridge: enum net_vhost */
+	struct field_list fd; /* tap: open ones, in decimal, one a pair */
+	struct net_limits limits;
 	struct field_list publish, allow; /* user: in the words of kvick-slirp, which judges them */
 	bool restricted;                  /* user */
 	unsigned host;                    /* user: enum net_to_host */
@@ -66,6 +68,31 @@ void net_config_finish(struct net_config *n);
 /* The same of one that is malloc'd, *out: NULL on failure. The second: NULL is fine. */
 int net_config_create(struct net_config **out, const char *text);
 void net_config_free(struct net_config *n);
+
+/* -EINVAL where one of them makes no sense without another. */
+int net_check_limits(const struct net_limits *l);
+
+/* What names them, each before its burst, in the order of the struct; at AT(tx.bandwidth) and so
+ * on. */
+#define NET_LIMIT_KEYS(AT, COMMANDS)                                                               \
+	{"tx-bw", "SIZE", "bytes a second that the guest sends", AT(tx.bandwidth),                 \
+		.type = FIELD_SIZE, .max = INT64_MAX, .commands = (COMMANDS)},                     \
+		{"tx-bw-burst", "SIZE", "bytes at once after a rest", AT(tx.bandwidth_burst),      \
+			.type = FIELD_SIZE, .max = INT64_MAX, .commands = (COMMANDS)},             \
+		{"tx-pps", "N", "packets a second", AT(tx.packets), .type = FIELD_U32,             \
+			.commands = (COMMANDS)},                                                   \
+		{"tx-pps-burst", "N", "packets at once after a rest", AT(tx.packets_burst),        \
+			.type = FIELD_U32, .commands = (COMMANDS)},                                \
+		{"rx-bw", "SIZE", "the same of what it receives", AT(rx.bandwidth),                \
+			.type = FIELD_SIZE, .max = INT64_MAX, .commands = (COMMANDS)},             \
+		{"rx-bw-burst", "SIZE", "the same", AT(rx.bandwidth_burst), .type = FIELD_SIZE,    \
+			.max = INT64_MAX, .commands = (COMMANDS)},                                 \
+		{"rx-pps", "N", "the same", AT(rx.packets), .type = FIELD_U32,                     \
+			.commands = (COMMANDS)},                                                   \
+	{                                                                                          \
+		"rx-pps-burst", "N", "the same", AT(rx.packets_burst), .type = FIELD_U32,          \
+								       .commands = (COMMANDS)      \
+	}
 
 /* Adds ports, in the words of publish=, to a NIC in user mode. 0 or -errno. */
 int net_publish(struct net_config *n, const char *ports);

@@ -87,6 +87,7 @@ int nic_create(struct virtio_device **out, const struct net_config *n, const str
 		.end = *end,
 		.mtu = end->mtu,
 		.link_up = n->link == NET_LINK_UP,
+		.limits = n->limits,
 		.dead = end->tap ? host->lost : NULL,
 		.arg = host->arg,
 	};

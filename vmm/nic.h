@@ -18,6 +18,7 @@ struct nic {
 	struct net_config *owned; /* cfg, of one that came while the machine ran; else NULL */
 	char tap[IFNAMSIZ];       /* at its other end; "": none */
 	uint32_t mtu;             /* as the guest is told; 0: not */
+	struct net_limits limits; /* as they are now */
 };
 
 /* The process beside the monitor that a NIC has: one of these or none. All zeroes: none. */

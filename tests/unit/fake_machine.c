@@ -143,6 +143,19 @@ int machine_detach(struct machine *m, const char *id, int told)
 	return rc;
 }
 
+int machine_nic_limits(struct machine *m, const char *id, struct net_limits *limits)
+{
+	*limits = m->nic_limits;
+	return check_id(id);
+}
+
+int machine_limit_nic(struct machine *m, const char *id, const struct net_limits *limits)
+{
+	m->nic_limits = *limits;
+	m->calls++;
+	return check_id(id);
+}
+
 void machine_put_nics(struct machine *m, FILE *f)
 {
 	fputs("[{\"id\":\"net0\"}]", f);

@@ -12,7 +12,8 @@ struct machine {
 	unsigned calls;  /* of those, and of what changes a disk */
 	const char *why; /* a disk has stopped it; NULL: none has */
 	struct disk_limits limits; /* of its disk, "data" */
-	char attached[32];         /* the name of what came last, and what with it */
+	struct net_limits nic_limits;
+	char attached[32]; /* the name of what came last, and what with it */
 	struct disk_files files;
 	char link[32]; /* the NIC whose link was set last, and to what */
 };

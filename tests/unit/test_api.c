@@ -137,6 +137,7 @@ static void every_state(void **state)
 		{"kill", "crp"},
 		{"resize-disk", "rp", "{\"id\":\"data\"}"},
 		{"limit-disk", "rp", "{\"id\":\"data\"}"},
+		{"limit-nic", "rp", "{\"id\":\"data\"}"},
 		{"link", "rp", "{\"state\":\"up\"}"},
 		{"attach-disk", "rp", "{\"disk\":\"path=x\"}"},
 		{"attach-nic", "rp", "{\"nic\":\"none\"}"}, /* which it refuses */
@@ -290,6 +291,25 @@ static void limits(void **state)
 	x->machine.rc = -EINVAL;
 	assert_string_equal(
 		limit(fd, ""), "{\"ok\":false,\"error\":\"limit-disk: the fake refuses\"}");
+	close(fd);
+}
+
+static void nic_limits(void **state)
+{
+	struct fixture *x = *state;
+	int fd = dial(x);
+
+	assert_string_equal(ask(fd, "{\"verb\":\"limit-nic\",\"args\":{\"id\":\"data\",\"tx-bw\":"
+				    "\"8K\",\"rx-pps\":9,\"rx-pps-burst\":3}}\n"),
+		"{\"ok\":true,\"result\":{\"tx-bw\":8192,\"tx-bw-burst\":0,\"tx-pps\":0,\"tx-pps-"
+		"burst\":0,"
+		"\"rx-bw\":0,\"rx-bw-burst\":0,\"rx-pps\":9,\"rx-pps-burst\":3}}");
+	assert_int_equal(x->machine.nic_limits.tx.bandwidth, 8192);
+	assert_string_equal(
+		ask(fd, "{\"verb\":\"limit-nic\",\"args\":{\"id\":\"data\",\"rx-pps\":0}}\n"),
+		"{\"ok\":true,\"result\":{\"tx-bw\":8192,\"tx-bw-burst\":0,\"tx-pps\":0,\"tx-pps-"
+		"burst\":0,"
+		"\"rx-bw\":0,\"rx-bw-burst\":0,\"rx-pps\":0,\"rx-pps-burst\":0}}");
 	close(fd);
 }
 
@@ -741,6 +761,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(garbage, setup, teardown),
 		cmocka_unit_test_setup_teardown(arguments, setup, teardown),
 		cmocka_unit_test_setup_teardown(limits, setup, teardown),
+		cmocka_unit_test_setup_teardown(nic_limits, setup, teardown),
 		cmocka_unit_test_setup_teardown(links, setup, teardown),
 		cmocka_unit_test_setup_teardown(attach_disk, setup, teardown),
 		cmocka_unit_test_setup_teardown(detach, setup, teardown),

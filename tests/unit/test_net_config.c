@@ -36,6 +36,13 @@ static void test_values(void **state)
 	assert_string_equal(n.name, "t");
 	assert_int_equal(n.link, NET_LINK_DOWN);
 	net_config_finish(&n);
+	assert_int_equal(net_parse(&n, "tap,tx-bw=1M,tx-bw-burst=2K,rx-pps=7,rx-pps-burst=8"), 0);
+	assert_int_equal(n.limits.tx.bandwidth, 1 << 20);
+	assert_int_equal(n.limits.tx.bandwidth_burst, 2048);
+	assert_int_equal(n.limits.tx.packets, 0);
+	assert_int_equal(n.limits.rx.packets, 7);
+	assert_int_equal(n.limits.rx.packets_burst, 8);
+	net_config_finish(&n);
 	assert_int_equal(net_parse(&n, "tap,fd=5,fd=7"), 0);
 	assert_int_equal(n.pairs, 2);
 	assert_string_equal(n.fd.items[1], "7");
@@ -68,6 +75,9 @@ static void test_refused(void **state)
 		{"tap,mtu=67", "mtu 67: must be 68"},
 		{"tap,mtu=65522", "mtu 65522: must be"},
 		{"tap,addr=0", "addr 0: must be 1 to 31"},
+		{"tap,tx-bw-burst=1K", "tx-bw-burst: needs tx-bw"},
+		{"tap,rx-pps-burst=1,rx-bw=1", "rx-pps-burst: needs rx-pps"},
+		{"tap,rx-pps=many", "rx-pps many: must be"},
 		{"tap,id=", "id: must not be empty"},
 		{"tap,link=maybe", "link maybe: must be one of up, down"},
 		{"tap,mac=", "mac : must be six bytes"},

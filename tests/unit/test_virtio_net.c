@@ -872,6 +872,84 @@ static void test_other_end_goes(void **state)
 	assert_int_equal(deaths, 1);
 }
 
+/* ---- limits ---- */
+
+static void set_limits(void *arg)
+{
+	virtio_net_set_limits(rig.dev, arg);
+}
+
+#define MSEC 1000000ull
+
+/* One at once, then one each 10 ms, each way; what waits is not lost, and has no such wait once the
+ * limit is lifted. */
+static void test_limits(void **state)
+{
+	struct net_limits l = {.tx = {.packets = 100, .packets_burst = 1},
+		.rx = {.packets = 100, .packets_burst = 1}};
+	const struct virtio_net_hdr_v1 h = {0};
+	static struct packet p;
+	uint64_t start;
+
+	go_live(&rig, F(STATUS) | F(MRG_RXBUF), 16);
+	loop_call(rig.io, set_limits, &l);
+	start = now_ns();
+	for (uint16_t i = 0; i < 6; i++)
+		post(1, i, &h, 60);
+	for (uint16_t i = 0; i < 6; i++) {
+		assert_int_equal(leave(0, &p, 5000), HDR + 60);
+		check_bytes(p.frame, 60, i);
+	}
+	assert_true(now_ns() - start >= 50 * MSEC);
+	for (uint16_t i = 0; i < 8; i++)
+		give(0, i, DATA(i), 2048);
+	kick(&rig, 0);
+	start = now_ns();
+	for (unsigned i = 0; i < 6; i++)
+		arrive(0, 60, i);
+	for (uint16_t i = 0; i < 6; i++)
+		reap(0, i, HDR + 60);
+	assert_true(now_ns() - start >= 50 * MSEC);
+	/* A debt of an hour, and no limit any more. */
+	l = (struct net_limits){.tx = {.bandwidth = 1, .bandwidth_burst = 1},
+		.rx = {.bandwidth = 1, .bandwidth_burst = 1}};
+	loop_call(rig.io, set_limits, &l);
+	for (uint16_t i = 6; i < 8; i++) {
+		post(1, i, &h, 3600);
+		arrive(0, 1800, i);
+	}
+	assert_int_equal(leave(0, &p, 5000), HDR + 3600);
+	assert_int_equal(leave(0, &p, 20), -1);
+	reap(0, 6, HDR + 1800);
+	l = (struct net_limits){0};
+	loop_call(rig.io, set_limits, &l);
+	assert_int_equal(leave(0, &p, 5000), HDR + 3600);
+	reap(0, 7, HDR + 1800);
+	assert_int_equal(counters().port.tx.packets, 8);
+	assert_int_equal(counters().port.rx.packets, 8);
+}
+
+/* Nothing is asked of a device that is gone, or stopped, when the time is over. */
+static void test_limits_and_the_end(void **state)
+{
+	struct net_limits l = {.tx = {.packets = 100, .packets_burst = 1}};
+	const struct virtio_net_hdr_v1 h = {0};
+	static struct packet p;
+
+	go_live(&rig, F(STATUS), 16);
+	loop_call(rig.io, set_limits, &l);
+	for (uint16_t i = 0; i < 6; i++)
+		post(1, i, &h, 60);
+	assert_int_equal(leave(0, &p, 5000), HDR + 60);
+	virtio_mmio_pause(rig.mmio);
+	while (leave(0, &p, 30) >= 0)
+		;
+	virtio_mmio_resume(rig.mmio);
+	assert_int_equal(leave(0, &p, 5000), HDR + 60);
+	set_status(&rig, 0);
+	poll(NULL, 0, 30);
+}
+
 /* ---- state ---- */
 
 /* Saved with buffers taken in advance and a packet that waits; goes on in another device. */
@@ -965,6 +1043,8 @@ int main(void)
 		TEST(test_link),
 		TEST(test_other_end_is_lost),
 		TEST(test_other_end_goes),
+		TEST(test_limits),
+		TEST(test_limits_and_the_end),
 		TEST(test_save_and_load),
 		TEST(test_bad_state),
 	};

@@ -140,6 +140,31 @@ test_net_helper_killed() {
 	ends 137
 }
 
+# 200 frames at 100 a second take 2 s but for the burst; without a limit they do not wait.
+test_net_limits() {
+	local begin
+	needs_taps
+	tap t0
+	start vm net-echo --net "tap,name=t0,mac=$mac,tx-pps=100"
+	begin=$EPOCHREALTIME
+	timeout 60 "$suite/net-peer" --stay t0 "$mac" 200 100 || fail 'no echo'
+	awk "BEGIN { exit !($EPOCHREALTIME - $begin > 1.8) }" || fail 'too fast'
+	kvick limit-nic vm net0 tx-pps=0 rx-bw=20K rx-bw-burst=1K
+	status_is 0
+	says '"rx-bw": 20480'
+	begin=$EPOCHREALTIME
+	timeout 60 "$suite/net-peer" --stay t0 "$mac" 40 1000 || fail 'no echo'
+	awk "BEGIN { exit !($EPOCHREALTIME - $begin > 1.8) }" || fail 'too fast'
+	refused_beside 'vm: limit-nic: tx-pps-burst: needs tx-pps' kvick limit-nic vm net0 tx-pps-burst=1
+	kvick limit-nic vm net0 rx-bw=0
+	kvick status vm
+	"$suite/nic-says" limits.tx-pps 0 limits.rx-bw 0 limits.rx-bw-burst 0 tx.packets 240 drops.refused 0 \
+		<out || fail "$(cat out)"
+	timeout 60 "$suite/net-peer" t0 "$mac" 200 100 || fail 'no echo'
+	ends 0
+	no_interface_left t0
+}
+
 net_refused() {
 	refused "$1" boot net-echo --net "$2"
 }
