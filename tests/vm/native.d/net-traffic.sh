@@ -75,3 +75,32 @@ test_net_resets() {
 	done
 	no_interface_left t0
 }
+
+# 16 machines of four NICs each on one bridge, which isolates its ports from then on.
+test_net_crowd() {
+	local vm nic i nics pids=()
+	needs_taps
+	ip link add br0 type bridge
+	ip link set br0 up
+	for ((i = 0; i < 64; i++)); do
+		echo "tuntap add dev t$i mode tap"
+		echo "link set t$i master br0 up"
+	done | ip -batch - || fail 'no taps on a bridge'
+	for ((vm = 0; vm < 16; vm++)); do
+		nics=()
+		for ((nic = 0; nic < 4; nic++)); do
+			i=$((4 * vm + nic))
+			nics+=(--net "tap,name=t$i,mac=$(printf '02:00:00:00:00:%02x' $i)")
+		done
+		start "c$vm" net-crowd "${nics[@]}"
+		pids+=("$pid")
+	done
+	timeout 100 "$suite/net-crowd" br0 64 all || fail 'not all have heard all'
+	seq -f 'link set dev t%g isolated on' 0 63 | bridge -batch - || fail 'no isolation'
+	timeout 100 "$suite/net-crowd" br0 64 none || fail 'some have heard others'
+	for pid in "${pids[@]}"; do
+		ends 0
+	done
+	# shellcheck disable=SC2046
+	no_interface_left br0 $(seq -f t%g 0 63)
+}
