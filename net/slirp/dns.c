@@ -173,7 +173,7 @@ bool dns_parse_answer(
 	if (again.id != q->id || again.type != q->type || again.class != q->class ||
 		strcmp(again.name, q->name) != 0)
 		return false;
-	strcpy(name, q->name);
+	memcpy(name, q->name, sizeof(name));
 	while (aliases < ALIASES_MAX && follow(&m, again.end, name))
 		aliases++;
 	collect(a, &m, again.end, name);

@@ -13,6 +13,17 @@
 
 #define ADDRESS_MAX INET6_ADDRSTRLEN
 
+/* False where it is longer than any that could be meant. */
+static bool copy_text(char *to, size_t size, const char *text)
+{
+	size_t len = strlen(text) + 1;
+
+	if (len > size)
+		return false;
+	memcpy(to, text, len);
+	return true;
+}
+
 /* Decimal digits and nothing else. */
 static int parse_number(const char *text, unsigned long max, unsigned long *out)
 {
@@ -117,7 +128,7 @@ static bool net_is_whole(const struct policy_rule *r)
 /* Cuts ":PORT" off; *port stays as it is where there is none. `text` moves past the brackets. */
 static int split_port(char **text, uint16_t *port)
 {
-	char *end = *text, *colon;
+	char *end, *colon;
 
 	if (**text == '[') {
 		end = strchr(++*text, ']');
@@ -154,7 +165,7 @@ int policy_allow(struct policy *p, const char *text)
 
 	if (p->rules == POLICY_RULES_MAX)
 		return fail(EINVAL, "allow %s: at most %u are taken", text, POLICY_RULES_MAX);
-	if (strlen(text) >= sizeof(copy) || parse_rule(r, strcpy(copy, text)))
+	if (!copy_text(copy, sizeof(copy), text) || parse_rule(r, copy))
 		return fail(EINVAL,
 			"allow %s: must be a host's name, an address or ADDRESS/BITS, with :PORT "
 			"behind it or not; [IPv6]:PORT",
@@ -245,7 +256,7 @@ int policy_publish(struct policy *p, const char *text)
 
 	if (p->published == POLICY_PUBLISH_MAX)
 		return fail(EINVAL, "publish %s: at most %u are taken", text, POLICY_PUBLISH_MAX);
-	if (strlen(text) >= sizeof(copy) || parse_publish(new, strcpy(copy, text)))
+	if (!copy_text(copy, sizeof(copy), text) || parse_publish(new, copy))
 		return fail(EINVAL,
 			"publish %s: must be [ADDRESS:]HOSTPORT:GUESTPORT[/udp], ports from 1 to "
 			"65535, an IPv6 address in brackets",
