@@ -252,6 +252,15 @@ int machine_attach_disk(struct machine *m, struct disk_config *disk, const struc
 	return fail(ENOTSUP, "it takes no disk");
 }
 
+int machine_attach_nic(struct machine *m, struct net_config *nic, const struct net_end *end)
+{
+	struct net_end e = *end;
+
+	net_config_free(nic);
+	port_close(&e);
+	return fail(ENOTSUP, "it takes no NIC");
+}
+
 int machine_detach(struct machine *m, const char *id, int told)
 {
 	return fail(ENOENT, "it has no disk %s", id);
