@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/loop.h"
+#include "base/stream.h"
 #include "virtio/net.h"
 
 #include <linux/virtio_net.h>
@@ -242,6 +243,41 @@ static void test_pause(void **state)
 	assert_true(kernel_has_them());
 }
 
+/* A state that was saved while the kernel had them goes on with the kernel, and with the monitor.
+ */
+static void test_save_load(void **state)
+{
+	struct stream_out s;
+	struct stream_in in;
+
+	go_live(true);
+	use_pairs(2);
+	kernel_uses(1, 7);
+	kernel_uses(2, 65535);
+	virtio_pci_pause(f.pci);
+	stream_out_init(&s);
+	virtio_pci_save(f.pci, &s);
+	for (unsigned n = 0; n < 2; n++) {
+		stream_in_init(&in, s.buf, s.len);
+		assert_int_equal(virtio_pci_load(f.pci, &in), 0);
+		assert_int_equal(tap_of(0), -1);
+		f.kernel[0]->ring[1].base = f.kernel[1]->ring[0].base = 0;
+		/* The second time the kernel does not want them. */
+		fake_requests = 0;
+		fake_refuse = n;
+		virtio_pci_resume(f.pci);
+		assert_int_equal(kernel_has_them(), n == 0);
+		if (n)
+			continue;
+		assert_int_equal(f.kernel[0]->ring[1].base, 7);
+		assert_int_equal(f.kernel[1]->ring[0].base, 65535);
+		assert_true(tap_of(0) == f.tap[0] && tap_of(1) == f.tap[1]);
+	}
+	check_monitor_sends();
+	assert_int_equal(f.q[1].used->idx, 8);
+	stream_out_finish(&s);
+}
+
 /* While there is no link the monitor has them, to throw away what is sent. */
 static void set_link(void *arg)
 {
@@ -382,6 +418,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_told, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_pairs, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_pause, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_save_load, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_link, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_tap_gone, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_without_vectors, setup, teardown),
