@@ -197,9 +197,9 @@ static int pass_nic(const char *vm, const char *keys, const struct net_end *end)
 static int open_and_pass(const char *vm, const char *keys, const struct net_config *n)
 {
 	CLEANUP_FREE char *text = NULL;
-	struct net_guest guest;
+	const struct net_host host = {.pci = true}; /* no other machine takes it */
 	struct nic_helper none = {0};
-	const struct net_host host = {.vm = vm};
+	struct net_guest guest;
 	struct net_end end;
 	int rc = nic_open(&none, n, &host, &end, &guest);
 
@@ -221,8 +221,6 @@ static int attach_nic(const char *vm, const char *keys)
 	if (!rc && n.kind != NET_TAP)
 		rc = fail(EINVAL, "%s: only a NIC on a tap can come while the VM runs",
 			net_kind_name(n.kind));
-	if (!rc && n.vhost == NET_VHOST_ON)
-		rc = fail(EINVAL, "vhost=on: the kernel serves only NICs that a VM starts with");
 	if (!rc)
 		rc = control_ask(vm, &status, &result);
 	if (!rc)

@@ -2,6 +2,7 @@
 // A NIC from its other end up to what the guest has.
 #include "vmm/nic.h"
 
+#include "base/fd.h"
 #include "base/log.h"
 #include "net/tap.h"
 #include "virtio/net.h"
@@ -63,20 +64,35 @@ void nic_finish(struct nic_helper *h)
 unsigned nic_files_list(const struct net_end *end, int fds[NIC_FILES_MAX])
 {
 	memcpy(fds, end->fd, end->pairs * sizeof(*fds));
-	return end->pairs;
+	for (unsigned i = 0; i < end->vhosts; i++)
+		fds[end->pairs + i] = end->vhost[i].fd;
+	return end->pairs + end->vhosts;
+}
+
+static void take_vhosts(struct net_end *end, int *fds)
+{
+	for (; end->vhosts < end->pairs; end->vhosts++) {
+		end->vhost[end->vhosts] = VHOST_NONE;
+		end->vhost[end->vhosts].fd = steal_fd(&fds[end->vhosts]);
+	}
 }
 
 int nic_files_take(const struct net_config *n, int *fds, unsigned count, struct net_end *end)
 {
+	bool vhost = count == 2 * n->pairs;
 	int rc;
 
-	if (count != n->pairs)
+	if (count != n->pairs && !vhost)
 		return fail(EINVAL, "NIC %s: %u descriptors for %u pairs of queues", n->id, count,
 			n->pairs);
-	rc = tap_take(end, fds, count);
-	memset(fds, 0xff, count * sizeof(*fds));
+	rc = tap_take(end, fds, n->pairs);
+	memset(fds, 0xff, n->pairs * sizeof(*fds));
+	if (rc)
+		return fail_context(rc, "NIC %s", n->id);
 	end->mtu = n->mtu;
-	return rc ? fail_context(rc, "NIC %s", n->id) : 0;
+	if (vhost)
+		take_vhosts(end, fds + n->pairs);
+	return 0;
 }
 
 int nic_create(struct virtio_device **out, const struct net_config *n, const struct net_end *end,
@@ -92,6 +108,12 @@ int nic_create(struct virtio_device **out, const struct net_config *n, const str
 		.arg = host->arg,
 	};
 
+	int rc = nic_own_vhost(n, &args.end);
+
+	if (rc) {
+		port_close(&args.end);
+		return fail_context(rc, "NIC %s", n->id);
+	}
 	memcpy(args.mac, n->mac, sizeof(args.mac));
 	return virtio_net_create(out, &args);
 }

@@ -35,10 +35,12 @@ int nic_open(struct nic_helper *h, const struct net_config *n, const struct net_
 	struct net_end *end, struct net_guest *guest);
 
 /*
- * Part of it: adds the kernel's threads for the queues, where they are wanted and can be; `pci`:
- * that is what the NIC will be on. 0, or -errno with a message where vhost=on and they cannot.
+ * Parts of it and of nic_create: /dev/vhost-net is opened, where it is wanted and can be, and
+ * becomes this process's, whose memory the guest's is. `pci`: that is what the NIC will be on. 0,
+ * or -errno with a message where vhost=on and it cannot.
  */
 int nic_open_vhost(const struct net_config *n, struct net_end *end, bool pci);
+int nic_own_vhost(const struct net_config *n, struct net_end *end);
 
 /* Waits until its process serves; `loop`, which is this thread's, hears what it says from then on.
  * 0 or -errno. */
@@ -56,7 +58,7 @@ void nic_finish(struct nic_helper *h);
  * NIC_FILES_MAX at most: how many. And back: they are taken, -1 left in their place; 0, or -errno
  * with a message where they are not such a NIC's.
  */
-#define NIC_FILES_MAX NET_PAIRS_MAX
+#define NIC_FILES_MAX (2 * NET_PAIRS_MAX) /* taps, then their vhosts if there are any */
 unsigned nic_files_list(const struct net_end *end, int fds[NIC_FILES_MAX]);
 int nic_files_take(const struct net_config *n, int *fds, unsigned count, struct net_end *end);
 

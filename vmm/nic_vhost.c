@@ -15,33 +15,42 @@ static const char *obstacle(const struct net_end *end, bool pci)
 		   : "it takes --transport pci, as vhost can raise no interrupt of virtio-mmio";
 }
 
-static int open_threads(struct net_end *end)
+/* It is not, for the reason said last: an error where it was to be. */
+static int go_without(const struct net_config *n, struct net_end *end, int rc)
 {
-	int rc = 0;
-
-	while (!rc && end->vhosts < end->pairs) {
-		int fd = vhost_open();
-
-		rc = fd < 0 ? fd : vhost_init(&end->vhost[end->vhosts], fd);
-		end->vhosts += !rc;
-	}
-	while (rc && end->vhosts)
+	while (end->vhosts)
 		vhost_finish(&end->vhost[--end->vhosts]);
-	return rc;
+	if (n->vhost == NET_VHOST_ON)
+		return fail_context(rc, "vhost=on");
+	log_info("%s: its packets go through the monitor, not vhost: %s", n->id, last_error());
+	return 0;
 }
 
 int nic_open_vhost(const struct net_config *n, struct net_end *end, bool pci)
 {
 	const char *why = obstacle(end, pci);
-	int rc;
 
 	if (n->vhost == NET_VHOST_OFF)
 		return 0;
-	rc = why ? fail(ENOTSUP, "%s", why) : open_threads(end);
-	if (rc && n->vhost == NET_VHOST_ON)
-		return fail_context(rc, "vhost=on");
-	if (rc)
-		log_info("%s: its packets go through the monitor, not vhost: %s", n->id,
-			last_error());
+	if (why)
+		return go_without(n, end, fail(ENOTSUP, "%s", why));
+	while (end->vhosts < end->pairs) {
+		struct vhost *v = &end->vhost[end->vhosts];
+
+		*v = VHOST_NONE;
+		v->fd = vhost_open();
+		if (v->fd < 0)
+			return go_without(n, end, v->fd);
+		end->vhosts++;
+	}
 	return 0;
+}
+
+int nic_own_vhost(const struct net_config *n, struct net_end *end)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; i < end->vhosts && !rc; i++)
+		rc = vhost_init(&end->vhost[i], end->vhost[i].fd);
+	return rc ? go_without(n, end, rc) : 0;
 }

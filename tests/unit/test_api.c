@@ -513,7 +513,7 @@ static void too_many_descriptors(void **state)
 	end = make_fds(fds, 5);
 	send_fds(fd, "\"pause\"}\n", fds, 5);
 	assert_string_equal(
-		read_line(fd), "{\"ok\":false,\"error\":\"a request has at most 9 descriptors\"}");
+		read_line(fd), "{\"ok\":false,\"error\":\"a request has at most 16 descriptors\"}");
 	assert_string_equal(read_line(fd), "");
 	all_closed(end);
 	close(fd);
