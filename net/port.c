@@ -4,6 +4,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "net/pcap.h"
 #include "net/tap.h"
 
 #include <errno.h>
@@ -23,6 +24,9 @@ void port_close(struct net_end *end)
 {
 	while (end->vhosts)
 		vhost_finish(&end->vhost[--end->vhosts]);
+	if (end->pcap)
+		close(end->pcap);
+	end->pcap = 0;
 	while (end->pairs)
 		close(end->fd[--end->pairs]);
 }
@@ -51,6 +55,17 @@ ssize_t port_send(struct net_port *p, unsigned pair, const struct iovec *iov, un
 	p->count.tx.packets++;
 	p->count.tx.bytes += (size_t)sent - NET_HEADER;
 	return sent;
+}
+
+int port_record(struct net_port *p, struct iovec *iov, unsigned n, size_t frame)
+{
+	int rc = pcap_write(p->end.pcap, iov, n, frame);
+
+	if (rc) {
+		close(p->end.pcap);
+		p->end.pcap = 0;
+	}
+	return rc;
 }
 
 void port_count_rx(struct net_port *p, size_t frame)

@@ -40,6 +40,7 @@ struct net_end {
 	/* The kernel's threads that can have the queues instead, one a pair. Only of a tap. */
 	struct vhost vhost[NET_PAIRS_MAX];
 	unsigned vhosts; /* how many of them there are: all, or 0 */
+	int pcap;        /* what passes is recorded there (net/pcap.h); 0: nowhere */
 };
 
 /* Why a frame went nowhere. */
@@ -88,6 +89,9 @@ void port_close(struct net_end *end);
  */
 ssize_t port_receive(struct net_port *p, unsigned pair, const struct iovec *iov, unsigned n);
 ssize_t port_send(struct net_port *p, unsigned pair, const struct iovec *iov, unsigned n);
+
+/* Records a frame as pcap_write does: that is over for good where it fails, with -errno. */
+int port_record(struct net_port *p, struct iovec *iov, unsigned n, size_t frame);
 
 /* The guest has got a frame of so many bytes, or one was dropped. */
 void port_count_rx(struct net_port *p, size_t frame);

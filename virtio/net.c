@@ -80,17 +80,29 @@ void virtio_net_lose(struct virtio_device *dev)
 	virtio_net_tell_status(v);
 }
 
+/* Of another end than a tap who has started it tells. */
 void virtio_net_is_dead(struct vnet *v)
 {
-	char why[IFNAMSIZ + 16] = "its other end has gone";
+	char what[IFNAMSIZ + 40];
 
 	if (v->dead)
 		return;
 	virtio_net_lose(&v->dev);
-	if (v->port.end.tap)
-		snprintf(why, sizeof(why), "tap %s has gone", v->port.end.name);
-	if (v->on_dead)
-		v->on_dead(v->arg, v->dev.name, why);
+	snprintf(what, sizeof(what), "tap %s has gone; its link is down", v->port.end.name);
+	if (v->event && v->port.end.tap)
+		v->event(v->arg, v->dev.name, what);
+}
+
+void virtio_net_record(struct vnet *v, struct iovec *iov, unsigned n, size_t frame)
+{
+	char what[128];
+	int rc = port_record(&v->port, iov, n, frame);
+
+	if (!rc)
+		return;
+	snprintf(what, sizeof(what), "pcap: %s; nothing more is recorded", strerror(-rc));
+	if (v->event)
+		v->event(v->arg, v->dev.name, what);
 }
 
 /* What the kernel cannot know of is for this device: its queues come back. */
@@ -389,7 +401,7 @@ int virtio_net_create(struct virtio_device **out, const struct virtio_net_args *
 	v->link_up = args->link_up;
 	v->active = 1;
 	v->offloads = VNET_GUEST_OFFLOADS;
-	v->on_dead = args->dead;
+	v->event = args->event;
 	v->arg = args->arg;
 	memcpy(v->mac, args->mac, sizeof(v->mac));
 	virtio_net_reset_filter(&v->filter);

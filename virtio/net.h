@@ -17,8 +17,9 @@ struct virtio_net_args {
 	uint32_t mtu; /* told to the driver; 0: not, it is 1500 then */
 	bool link_up; /* at first */
 	struct net_limits limits;
-	/* The other end has gone, in words: the link is down for good. On dev->io. Optional. */
-	void (*dead)(void *arg, const char *name, const char *why);
+	/* What befalls it, in words: a tap has gone, a recording has ended. On dev->io. Optional.
+	 */
+	void (*event)(void *arg, const char *name, const char *what);
 	void *arg;
 };
 
@@ -47,7 +48,7 @@ enum virtio_net_link virtio_net_link(struct virtio_device *dev);
 /* Other limits from now on, for what waits too. */
 void virtio_net_set_limits(struct virtio_device *dev, const struct net_limits *limits);
 
-/* For who knows before the descriptor says so that the other end has gone: `dead` is not called. */
+/* For who knows that the other end has gone, which is then no event. */
 void virtio_net_lose(struct virtio_device *dev);
 
 void virtio_net_count(struct virtio_device *dev, struct virtio_net_counters *out);

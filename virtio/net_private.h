@@ -84,7 +84,7 @@ struct vnet {
 	struct queue_setup *setup[2 * NET_PAIRS_MAX]; /* of those */
 	uint64_t offloads; /* VIRTIO_NET_F_GUEST_*: what of those negotiated the guest takes now */
 	uint32_t most;     /* bytes of the largest packet, its header included */
-	void (*on_dead)(void *arg, const char *name, const char *why);
+	void (*event)(void *arg, const char *name, const char *what);
 	void *arg;
 	struct vnet_gate tx, rx;
 	struct vnet_filter filter;
@@ -105,6 +105,9 @@ static inline struct queue *virtio_net_tx_queue(struct vnet_pair *p)
 
 /* Watches the pair's descriptor for these events; errors are always. */
 void virtio_net_watch(struct vnet_pair *p, uint32_t events);
+
+/* Records a frame where that is wanted; `iov` as pcap_write has it. */
+void virtio_net_record(struct vnet *v, struct iovec *iov, unsigned n, size_t frame);
 
 /* The other end is gone. */
 void virtio_net_is_dead(struct vnet *v);

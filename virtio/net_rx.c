@@ -117,6 +117,16 @@ static void use_chain(struct vnet_pair *p, size_t *left)
 	b->room -= e.in_len;
 }
 
+static void record(struct vnet_pair *p, size_t len)
+{
+	const struct vnet_buffers *b = &p->buffers;
+	struct iovec iov[2 * VNET_CHAIN_MAX + 1];
+	unsigned n =
+		iov_slice(iov + 1, b->iov + b->iov_first, b->iov_n, NET_HEADER, len - NET_HEADER);
+
+	virtio_net_record(p->v, iov, n + 1, len - NET_HEADER);
+}
+
 /* 5.1.6.4.1: all of its buffers become visible at once, with their number in the first. */
 static void deliver(struct vnet_pair *p, size_t len)
 {
@@ -124,6 +134,8 @@ static void deliver(struct vnet_pair *p, size_t len)
 	uint16_t count = chains_of(b, len);
 
 	port_count_rx(&p->v->port, len - NET_HEADER);
+	if (p->v->port.end.pcap)
+		record(p, len);
 	iov_write(b->iov + b->iov_first, b->iov_n, offsetof(struct virtio_net_hdr_v1, num_buffers),
 		&count, sizeof(count));
 	while (len)

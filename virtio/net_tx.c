@@ -78,6 +78,7 @@ static ssize_t send_packet(struct vnet_pair *p, struct packet *out)
 {
 	const struct queue_elem *e = &out->elem;
 	struct virtio_net_hdr_v1 *h = &out->hdr;
+	ssize_t rc;
 	unsigned n;
 
 	if (!p->v->link_up || p->v->dead)
@@ -88,7 +89,10 @@ static ssize_t send_packet(struct vnet_pair *p, struct packet *out)
 		return -EBADMSG;
 	n = iov_slice(out->iov + 1, e->iov, e->out_n, NET_HEADER, e->out_len - NET_HEADER);
 	out->iov[0] = (struct iovec){.iov_base = h, .iov_len = sizeof(*h)};
-	return port_send(&p->v->port, p->index, out->iov, n + 1);
+	rc = port_send(&p->v->port, p->index, out->iov, n + 1);
+	if (rc > 0 && p->v->port.end.pcap)
+		virtio_net_record(p->v, out->iov, n + 1, (size_t)rc - NET_HEADER);
+	return rc;
 }
 
 static void count_drop(struct vnet_pair *p, ssize_t rc)

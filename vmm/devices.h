@@ -39,8 +39,8 @@ struct devices_host {
 	void (*disk_stopped)(void *arg, const char *why);
 	/* These hot-plug slots, a bit each: devices_eject is due. */
 	void (*ejected)(void *arg, unsigned slots);
-	/* The other end of a NIC has gone, and why. */
-	void (*nic_lost)(void *arg, const char *nic, const char *why);
+	/* What befalls a NIC, in words. */
+	void (*nic_event)(void *arg, const char *nic, const char *what);
 	void *arg;
 };
 

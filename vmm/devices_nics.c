@@ -21,7 +21,7 @@ struct making {
 static void make(void *arg)
 {
 	struct making *m = arg;
-	const struct nic_host host = {.lost = m->host->nic_lost, .arg = m->host->arg};
+	const struct nic_host host = {.event = m->host->nic_event, .arg = m->host->arg};
 
 	m->rc = nic_create(&m->dev, m->cfg, m->end, &host);
 	if (m->rc)

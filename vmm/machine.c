@@ -324,7 +324,7 @@ static int watch_requests(struct machine *m)
 static int build(struct machine *m)
 {
 	const struct devices_host host = {guest_power_off, guest_reset, guest_panicked,
-		disk_stopped, guest_ejected, machine_nic_lost, m};
+		disk_stopped, guest_ejected, machine_nic_event, m};
 	int rc = watch_requests(m);
 
 	if (!rc)

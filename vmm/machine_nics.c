@@ -41,11 +41,11 @@ void machine_tell_events(struct machine *m)
 	}
 }
 
-void machine_nic_lost(void *arg, const char *nic, const char *why)
+void machine_nic_event(void *arg, const char *nic, const char *what)
 {
 	char text[256];
 
-	snprintf(text, sizeof(text), "network: %s: %s; its link is down", nic, why);
+	snprintf(text, sizeof(text), "network: %s: %s", nic, what);
 	machine_note(arg, text);
 }
 
@@ -65,11 +65,13 @@ static void lose(void *arg)
 void machine_lose_nic(struct machine *m, const char *id, const char *why)
 {
 	const struct nic *n = devices_find_nic(&m->devices, id);
+	char what[160];
 
 	if (!n)
 		return;
 	loop_call(m->devices.io, lose, n->dev);
-	machine_nic_lost(m, id, why);
+	snprintf(what, sizeof(what), "%s; its link is down", why);
+	machine_nic_event(m, id, what);
 }
 
 /* ---- what is changed ---- */

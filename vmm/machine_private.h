@@ -61,8 +61,8 @@ void machine_tell(struct machine *m, const char *what);
 void machine_ring_events(struct machine *m);
 void machine_tell_events(struct machine *m);
 
-/* As devices_host.nic_lost has it. */
-void machine_nic_lost(void *arg, const char *nic, const char *why);
+/* As devices_host.nic_event has it. */
+void machine_nic_event(void *arg, const char *nic, const char *what);
 
 /* Returns once no vCPU runs guest code, or lets them all go on. */
 void machine_park_all(struct machine *m);

@@ -54,6 +54,8 @@ static const struct field keys[] = {
 		AT(slot), .type = FIELD_U32, .min = 1, .max = 31, .commands = ANY},
 	{"link", "STATE", "whether a cable is plugged in at first; kvick link changes it", AT(link),
 		.type = FIELD_ENUM, .names = links, .fallback = "up", .commands = ANY},
+	{"pcap", "FILE", "records the frames that the guest sends and receives, as a pcap file",
+		AT(pcap), .type = FIELD_STRING, .commands = ANY},
 	NET_LIMIT_KEYS(LIMIT, ANY),
 	{"name", "TAP", "a tap that there is; without it one is made, and goes with the VM",
 		AT(name), .type = FIELD_STRING, .commands = TAP},

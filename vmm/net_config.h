@@ -29,6 +29,7 @@ struct net_config {
 	unsigned vhost;       /* tap and bridge: enum net_vhost */
 	struct field_list fd; /* tap: open ones, in decimal, one a pair */
 	struct net_limits limits;
+	char *pcap;                       /* file; NULL: nothing is recorded */
 	struct field_list publish, allow; /* user: in the words of kvick-slirp, which judges them */
 	bool restricted;                  /* user */
 	unsigned host;                    /* user: enum net_to_host */

@@ -4,6 +4,8 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/util.h"
+#include "net/pcap.h"
 #include "net/tap.h"
 #include "virtio/net.h"
 
@@ -24,6 +26,14 @@ static int open_tap(const struct net_config *n, struct net_end *end, struct net_
 	return 0;
 }
 
+static int open_record(const struct net_config *n, struct net_end *end)
+{
+	int fd = n->pcap ? pcap_open(n->pcap) : 0;
+
+	end->pcap = MAX(fd, 0);
+	return MIN(fd, 0);
+}
+
 int nic_open(struct nic_helper *h, const struct net_config *n, const struct net_host *host,
 	struct net_end *end, struct net_guest *guest)
 {
@@ -36,7 +46,8 @@ int nic_open(struct nic_helper *h, const struct net_config *n, const struct net_
 	else
 		rc = open_tap(n, end, guest);
 	if (!rc) {
-		rc = nic_open_vhost(n, end, host->pci);
+		rc = open_record(n, end);
+		rc = rc ? rc : nic_open_vhost(n, end, host->pci);
 		if (rc)
 			port_close(end);
 	}
@@ -64,9 +75,11 @@ void nic_finish(struct nic_helper *h)
 unsigned nic_files_list(const struct net_end *end, int fds[NIC_FILES_MAX])
 {
 	memcpy(fds, end->fd, end->pairs * sizeof(*fds));
+	if (end->pcap)
+		fds[end->pairs] = end->pcap;
 	for (unsigned i = 0; i < end->vhosts; i++)
 		fds[end->pairs + i] = end->vhost[i].fd;
-	return end->pairs + end->vhosts;
+	return end->pairs + (end->pcap ? 1 : end->vhosts);
 }
 
 static void take_vhosts(struct net_end *end, int *fds)
@@ -79,17 +92,19 @@ static void take_vhosts(struct net_end *end, int *fds)
 
 int nic_files_take(const struct net_config *n, int *fds, unsigned count, struct net_end *end)
 {
-	bool vhost = count == 2 * n->pairs;
+	bool vhost = !n->pcap && count == 2 * n->pairs;
 	int rc;
 
-	if (count != n->pairs && !vhost)
-		return fail(EINVAL, "NIC %s: %u descriptors for %u pairs of queues", n->id, count,
-			n->pairs);
+	if (!vhost && count != n->pairs + (n->pcap != NULL))
+		return fail(EINVAL, "NIC %s: %u descriptors for %u pairs of queues%s", n->id, count,
+			n->pairs, n->pcap ? " and a pcap file" : "");
 	rc = tap_take(end, fds, n->pairs);
 	memset(fds, 0xff, n->pairs * sizeof(*fds));
 	if (rc)
 		return fail_context(rc, "NIC %s", n->id);
 	end->mtu = n->mtu;
+	if (n->pcap)
+		end->pcap = steal_fd(&fds[n->pairs]);
 	if (vhost)
 		take_vhosts(end, fds + n->pairs);
 	return 0;
@@ -104,7 +119,7 @@ int nic_create(struct virtio_device **out, const struct net_config *n, const str
 		.mtu = end->mtu,
 		.link_up = n->link == NET_LINK_UP,
 		.limits = n->limits,
-		.dead = end->tap ? host->lost : NULL,
+		.event = host->event,
 		.arg = host->arg,
 	};
 

@@ -58,14 +58,13 @@ void nic_finish(struct nic_helper *h);
  * NIC_FILES_MAX at most: how many. And back: they are taken, -1 left in their place; 0, or -errno
  * with a message where they are not such a NIC's.
  */
-#define NIC_FILES_MAX (2 * NET_PAIRS_MAX) /* taps, then their vhosts if there are any */
+#define NIC_FILES_MAX (2 * NET_PAIRS_MAX) /* taps, then a pcap file, or their vhosts */
 unsigned nic_files_list(const struct net_end *end, int fds[NIC_FILES_MAX]);
 int nic_files_take(const struct net_config *n, int *fds, unsigned count, struct net_end *end);
 
 /* Who hears of what befalls a NIC, on its loop; never waits. */
 struct nic_host {
-	/* A tap has gone, in words. Of a helper that ends who has started it knows more. */
-	void (*lost)(void *arg, const char *name, const char *why);
+	void (*event)(void *arg, const char *name, const char *what); /* of virtio_net_args */
 	void *arg;
 };
 

@@ -9,6 +9,8 @@
 /* What stands against it, whatever the host has; NULL: nothing. */
 static const char *obstacle(const struct net_end *end, bool pci)
 {
+	if (end->pcap)
+		return "pcap= would not see them";
 	if (!end->tap)
 		return "what is at its other end is no tap";
 	return pci ? NULL

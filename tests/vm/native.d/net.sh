@@ -165,6 +165,25 @@ test_net_limits() {
 	no_interface_left t0
 }
 
+# What tcpdump reads is what was sent.
+test_net_pcap() {
+	needs_taps
+	command -v tcpdump >/dev/null || skip 'no tcpdump'
+	tap t0
+	start vm net-echo --net "tap,name=t0,mac=$mac,pcap=frames"
+	timeout 60 "$suite/net-peer" t0 "$mac" 20 100 1400 || fail 'no echo'
+	ends 0
+	[ "$(tcpdump -nr frames 2>tcpdump-err | grep -c '^[0-9]')" = 81 ] || fail "$(cat tcpdump-err)"
+	grep -q 'link-type EN10MB (Ethernet), snapshot length 262144' tcpdump-err || fail "$(cat tcpdump-err)"
+	[ "$(tcpdump -nr frames "ether src $mac and len = 1400" 2>/dev/null | grep -c '^[0-9]')" = 20 ] ||
+		fail 'not each echo of 1400 bytes'
+	[ "$(stat -c '%a %s' frames)" = "600 $((24 + 81 * 16 + 40 * 1500 + 60))" ] ||
+		fail "$(stat -c '%a %s' frames)"
+	net_refused '--net tap: net0: pcap /nowhere/x: No such file' tap,name=t0,pcap=/nowhere/x
+	net_refused '--net tap: net0: pcap /dev/full: No space left' tap,name=t0,pcap=/dev/full
+	no_interface_left t0
+}
+
 net_refused() {
 	refused "$1" boot net-echo --net "$2"
 }
