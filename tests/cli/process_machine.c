@@ -266,6 +266,16 @@ int machine_detach(struct machine *m, const char *id, int told)
 	return fail(ENOENT, "it has no disk %s", id);
 }
 
+int machine_nic_limits(struct machine *m, const char *id, struct net_limits *limits)
+{
+	return fail(ENOENT, "it has no NIC %s", id);
+}
+
+int machine_limit_nic(struct machine *m, const char *id, const struct net_limits *limits)
+{
+	return fail(ENOENT, "it has no NIC %s", id);
+}
+
 int machine_set_link(struct machine *m, const char *id, bool up)
 {
 	return fail(ENOENT, "it has no NIC%s%s", id ? " " : "", id ? id : "");
