@@ -189,6 +189,17 @@ static int open_or_fail(const char *path, int flags)
 	return fd;
 }
 
+static void open_nic(struct life *l, struct machine_config *cfg)
+{
+	struct net_guest guest;
+
+	if (net_parse(&l->net, l->nic) || net_set_defaults(&l->net, 0) ||
+		nic_open(&l->net, &cfg->nic_ends[0], &guest))
+		fail_msg("%s", last_error());
+	cfg->nics = &l->net;
+	cfg->nic_count = 1;
+}
+
 void life_make(struct life *l)
 {
 	struct machine_config cfg = {
@@ -224,6 +235,8 @@ void life_make(struct life *l)
 			fail_msg("%s", last_error());
 	}
 	cfg.disk_count = l->disks;
+	if (l->nic)
+		open_nic(l, &cfg);
 	if (machine_create(&l->machine, l->loop, &cfg) < 0)
 		fail_msg("%s", last_error());
 }
@@ -278,6 +291,7 @@ void life_destroy(struct life *l)
 	l->machine = NULL;
 	while (l->disks)
 		disk_config_finish(&l->disk[--l->disks]);
+	net_config_finish(&l->net);
 }
 
 /* ---- Time ---- */

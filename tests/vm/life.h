@@ -12,19 +12,21 @@
 
 #define LIFE_DISKS 4u
 
-/* Zero-initialised but for the first six. */
+/* Zero-initialised but for the first seven. */
 struct life {
 	const char *kernel, *cmdline;
 	uint32_t cpus;
 	enum machine_transport transport;
 	/* As of --disk, of files that outlast the machines; NULL after the last. */
 	const char *disk_keys[LIFE_DISKS + 1];
+	const char *nic;                            /* as of --net; NULL: none */
 	void (*event)(void *arg, const char *what); /* the machine's; arg is this */
 
 	struct loop *loop;
 	struct machine *machine;
 	struct disk_config disk[LIFE_DISKS]; /* of the machine at hand */
 	unsigned disks;
+	struct net_config net;
 	struct stream_out state; /* of the machine that was, with `ram` */
 	uint8_t *ram;
 	enum machine_end end;

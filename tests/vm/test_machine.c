@@ -7,9 +7,18 @@
 #include "base/util.h"
 #include "tests/vm/life.h"
 
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <linux/if_packet.h>
+#include <linux/if_tun.h>
+#include <net/ethernet.h>
+#include <net/if.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define CUTS 100u
@@ -172,6 +181,127 @@ static void disk_slow(void **state)
 	cut_disk("queues=4,cache=none,iops=5000", "seed=3 queues=4 until-told", TRANSPORT_MMIO);
 }
 
+/* ---- A NIC ---- */
+
+#define TAP "life0"
+#define FRAME 200u
+#define NET_TEST 0x88b5u
+#define NET_END 0x88b6u
+
+static const uint8_t guest_mac[6] = {2, 0, 0, 0, 0, 1}, host_mac[6] = {2, 0, 0, 0xff, 0xff, 0xfe};
+
+/* The other end of a tap, in a network namespace of the test's own. */
+struct wire {
+	int sock;
+	uint32_t sent, got;
+};
+
+/* What is not possible without privilege. */
+static bool make_wire(struct wire *w)
+{
+	struct ifreq r = {.ifr_name = TAP, .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
+	struct sockaddr_ll a = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL)};
+	int tun, room = 1 << 24;
+
+	*w = (struct wire){0};
+	if (access("/dev/net/tun", R_OK | W_OK) || unshare(CLONE_NEWNET))
+		return false;
+	tun = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+	assert_int_equal(ioctl(tun, TUNSETIFF, &r), 0);
+	assert_int_equal(ioctl(tun, TUNSETPERSIST, 1), 0);
+	close(tun);
+	w->sock = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, htons(ETH_P_ALL));
+	setsockopt(w->sock, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room));
+	r = (struct ifreq){.ifr_name = TAP, .ifr_flags = IFF_UP};
+	assert_int_equal(ioctl(w->sock, SIOCSIFFLAGS, &r), 0);
+	a.sll_ifindex = (int)if_nametoindex(TAP);
+	assert_int_equal(bind(w->sock, (struct sockaddr *)&a, sizeof(a)), 0);
+	return true;
+}
+
+static void send_frame(struct wire *w, unsigned type)
+{
+	uint8_t frame[FRAME];
+
+	memcpy(frame, guest_mac, 6);
+	memcpy(frame + 6, host_mac, 6);
+	frame[12] = (uint8_t)(type >> 8);
+	frame[13] = (uint8_t)type;
+	memcpy(frame + 14, &w->sent, 4);
+	for (unsigned i = 18; i < FRAME; i++)
+		frame[i] = (uint8_t)(w->sent * 7 + i);
+	w->sent++;
+	send(w->sock, frame, FRAME, 0); /* with no machine there is nobody to take it */
+}
+
+/* All that the guest has sent, in its order and nothing left out. */
+static void take_frames(struct wire *w)
+{
+	uint8_t frame[2048];
+	uint32_t number;
+
+	for (ssize_t n; (n = recv(w->sock, frame, sizeof(frame), 0)) > 0;) {
+		if (memcmp(frame, host_mac, 6) != 0)
+			continue;
+		memcpy(&number, frame + 14, 4);
+		assert_int_equal(n, FRAME);
+		assert_int_equal(number, w->got);
+		for (unsigned i = 18; i < FRAME; i++)
+			assert_int_equal(frame[i], (uint8_t)(number * 7 + i));
+		w->got++;
+	}
+}
+
+static void cut_nic(enum machine_transport transport)
+{
+	struct life l = {.kernel = guest("net-life"),
+		.cmdline = "",
+		.cpus = 1,
+		.transport = transport,
+		.nic = "tap,name=" TAP ",mac=02:00:00:00:00:01"};
+	struct wire w;
+
+	if (!make_wire(&w))
+		skip();
+	life_init(&l);
+	for (unsigned i = 0; i < CUTS; i++) {
+		life_begin(&l);
+		for (unsigned k = 0; k < 4; k++) {
+			for (unsigned n = 0; n < 16; n++)
+				send_frame(&w, NET_TEST);
+			life_run(&l, any_time(5));
+			take_frames(&w);
+		}
+		life_check(&l);
+		life_cut(&l);
+		take_frames(&w);
+	}
+	life_begin(&l);
+	while (!life_said(&l, "got ")) {
+		send_frame(&w, NET_END);
+		life_run(&l, 10000000);
+		take_frames(&w);
+	}
+	life_await(&l, "SUCCESS", 1);
+	take_frames(&w);
+	assert_int_equal(number_after(&l, "sent "), w.got);
+	assert_in_range(number_after(&l, "got "), CUTS, w.sent);
+	print_message("frames: %u of %u from the host, %u from the guest\n",
+		number_after(&l, "got "), w.sent, w.got);
+	life_finish(&l);
+	close(w.sock);
+}
+
+static void nic(void **state)
+{
+	cut_nic(TRANSPORT_MMIO);
+}
+
+static void nic_on_pci(void **state)
+{
+	cut_nic(TRANSPORT_PCI);
+}
+
 /* The state of a machine that has not yet run is as good as any. */
 static void before_the_start(void **state)
 {
@@ -261,6 +391,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(disk),
 		cmocka_unit_test(disk_on_pci),
 		cmocka_unit_test(disk_slow),
+		cmocka_unit_test(nic),
+		cmocka_unit_test(nic_on_pci),
 	};
 
 	if (argc != 2) {
