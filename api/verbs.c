@@ -38,19 +38,6 @@ static const struct field limit_disk_args[] = {
 		.type = FIELD_U32},
 };
 
-struct limit_nic {
-	char *id;
-	struct net_limits limits;
-};
-
-#define LIMIT_NIC(member) .offset = offsetof(struct limit_nic, limits.member)
-
-static const struct field limit_nic_args[] = {
-	{"id", "ID", "the NIC, as status calls it", .offset = offsetof(struct limit_nic, id),
-		.type = FIELD_STRING, .commands = API_ARG | FIELD_MANDATORY},
-	NET_LIMIT_KEYS(LIMIT_NIC, API_ARG),
-};
-
 static uint64_t get_limit(const struct field *d, const void *values)
 {
 	const void *at = (const char *)values + d->offset;
@@ -240,8 +227,8 @@ static int run_limit_disk(struct api_request *r)
 
 static int run_limit_nic(struct api_request *r)
 {
-	const char *id = ((const struct limit_nic *)r->args->values)->id;
-	struct limit_nic now;
+	const char *id = ((const struct net_config *)r->args->values)->id;
+	struct net_config now;
 	int rc = machine_nic_limits(r->api->machine, id, &now.limits);
 
 	if (rc < 0)
@@ -378,7 +365,7 @@ static const struct api_verb verbs[] = {
 		.args = ARGS(limit_disk_args, struct limit_disk)},
 	{"limit-nic", IN(RUNNING) | IN(PAUSED), 0, run_limit_nic,
 		"change how much a NIC does in a second, or say it; what is not given stays",
-		.args = ARGS(limit_nic_args, struct limit_nic)},
+		.args = {net_keys, NET_LIMIT_ROWS, sizeof(struct net_config)}},
 	{"link", IN(RUNNING) | IN(PAUSED), 0, run_link, "plug a NIC's cable in or out",
 		.args = ARGS(link_args, struct link)},
 	{"attach-disk", IN(RUNNING) | IN(PAUSED), DISK_FILES_MAX, run_attach_disk,

@@ -67,7 +67,8 @@ static void print_kinds(unsigned commands, const char *const *kinds, FILE *out)
 {
 	const char *before = " [";
 
-	for (; commands; commands &= commands - 1, before = ", ")
+	/* Not the first, which is none; what is above are no kinds. */
+	for (commands &= 0xfffe; commands; commands &= commands - 1, before = ", ")
 		fprintf(out, "%s%s", before, kinds[__builtin_ctz(commands)]);
 	fputc(']', out);
 }

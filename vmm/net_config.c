@@ -18,6 +18,7 @@
 #define TAP (1u << NET_TAP)
 #define BRIDGE (1u << NET_BRIDGE)
 #define ANY (USER | TAP | BRIDGE)
+#define VERB (1u << NET_NONE) /* of limit-nic; a NIC that is none has no keys */
 #define AT(member) .offset = offsetof(struct net_config, member)
 
 static const char *const kinds[] = {
@@ -38,11 +39,26 @@ static const char *const vhosts[] = {
 	[NET_VHOST_AUTO] = "auto",
 	NULL,
 };
-#define LIMIT(member) AT(limits.member)
 
-static const struct field keys[] = {
-	{"id", "NAME", "what messages and commands call the NIC; without it net0, net1, ...",
-		AT(id), .type = FIELD_STRING, .commands = ANY},
+const struct field net_keys[] = {
+	{"id", "ID", "what messages and commands call the NIC; by default net0, net1, ...", AT(id),
+		.type = FIELD_STRING, .commands = ANY | VERB | FIELD_MANDATORY},
+	{"tx-bw", "SIZE", "bytes a second that the guest sends", AT(limits.tx.bandwidth),
+		.type = FIELD_SIZE, .max = INT64_MAX, .commands = ANY | VERB},
+	{"tx-bw-burst", "SIZE", "bytes at once after a rest", AT(limits.tx.bandwidth_burst),
+		.type = FIELD_SIZE, .max = INT64_MAX, .commands = ANY | VERB},
+	{"tx-pps", "N", "packets a second that the guest sends", AT(limits.tx.packets),
+		.type = FIELD_U32, .commands = ANY | VERB},
+	{"tx-pps-burst", "N", "packets at once after a rest", AT(limits.tx.packets_burst),
+		.type = FIELD_U32, .commands = ANY | VERB},
+	{"rx-bw", "SIZE", "bytes a second that it receives", AT(limits.rx.bandwidth),
+		.type = FIELD_SIZE, .max = INT64_MAX, .commands = ANY | VERB},
+	{"rx-bw-burst", "SIZE", "bytes at once after a rest", AT(limits.rx.bandwidth_burst),
+		.type = FIELD_SIZE, .max = INT64_MAX, .commands = ANY | VERB},
+	{"rx-pps", "N", "packets a second that it receives", AT(limits.rx.packets),
+		.type = FIELD_U32, .commands = ANY | VERB},
+	{"rx-pps-burst", "N", "packets at once after a rest", AT(limits.rx.packets_burst),
+		.type = FIELD_U32, .commands = ANY | VERB},
 	{"mac", "ADDRESS", "its address; without it one made of the VM's name", AT(mac_text),
 		.type = FIELD_STRING, .commands = ANY},
 	{"mtu", "BYTES", "the largest packet; 0: that of the other end", AT(mtu), .type = FIELD_U32,
@@ -56,7 +72,6 @@ static const struct field keys[] = {
 		.type = FIELD_ENUM, .names = links, .fallback = "up", .commands = ANY},
 	{"pcap", "FILE", "records the frames that the guest sends and receives, as a pcap file",
 		AT(pcap), .type = FIELD_STRING, .commands = ANY},
-	NET_LIMIT_KEYS(LIMIT, ANY),
 	{"name", "TAP", "a tap that there is; without it one is made, and goes with the VM",
 		AT(name), .type = FIELD_STRING, .commands = TAP},
 	{"fd", "N", "an open tap, as descriptor N of this process; once for each pair of queues",
@@ -209,6 +224,8 @@ static int take_keys(struct net_config *n, const char *text)
 
 	if (rc)
 		return rc;
+	if (n->kind == NET_NONE && *comma)
+		return fail(EINVAL, "none: has no keys");
 	n->fields.command = 1u << n->kind;
 	rc = fields_init(&n->fields);
 	if (!rc && *comma)
@@ -222,7 +239,7 @@ int net_parse(struct net_config *out, const char *text)
 {
 	int rc;
 
-	*out = (struct net_config){.fields = {.table = keys, .count = ARRAY_SIZE(keys)}};
+	*out = (struct net_config){.fields = {.table = net_keys, .count = ARRAY_SIZE(net_keys)}};
 	out->fields.values = out;
 	rc = take_keys(out, text);
 	return rc ? fail_context(rc, "%s", text) : 0;
@@ -289,5 +306,5 @@ const char *net_kind_name(enum net_kind kind)
 
 void net_print_help(FILE *out)
 {
-	keys_print_help(keys, ARRAY_SIZE(keys), kinds, out);
+	keys_print_help(net_keys, ARRAY_SIZE(net_keys), kinds, out);
 }

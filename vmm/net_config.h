@@ -73,27 +73,12 @@ void net_config_free(struct net_config *n);
 /* -EINVAL where one of them makes no sense without another. */
 int net_check_limits(const struct net_limits *l);
 
-/* What names them, each before its burst, in the order of the struct; at AT(tx.bandwidth) and so
- * on. */
-#define NET_LIMIT_KEYS(AT, COMMANDS)                                                               \
-	{"tx-bw", "SIZE", "bytes a second that the guest sends", AT(tx.bandwidth),                 \
-		.type = FIELD_SIZE, .max = INT64_MAX, .commands = (COMMANDS)},                     \
-		{"tx-bw-burst", "SIZE", "bytes at once after a rest", AT(tx.bandwidth_burst),      \
-			.type = FIELD_SIZE, .max = INT64_MAX, .commands = (COMMANDS)},             \
-		{"tx-pps", "N", "packets a second", AT(tx.packets), .type = FIELD_U32,             \
-			.commands = (COMMANDS)},                                                   \
-		{"tx-pps-burst", "N", "packets at once after a rest", AT(tx.packets_burst),        \
-			.type = FIELD_U32, .commands = (COMMANDS)},                                \
-		{"rx-bw", "SIZE", "the same of what it receives", AT(rx.bandwidth),                \
-			.type = FIELD_SIZE, .max = INT64_MAX, .commands = (COMMANDS)},             \
-		{"rx-bw-burst", "SIZE", "the same", AT(rx.bandwidth_burst), .type = FIELD_SIZE,    \
-			.max = INT64_MAX, .commands = (COMMANDS)},                                 \
-		{"rx-pps", "N", "the same", AT(rx.packets), .type = FIELD_U32,                     \
-			.commands = (COMMANDS)},                                                   \
-	{                                                                                          \
-		"rx-pps-burst", "N", "the same", AT(rx.packets_burst), .type = FIELD_U32,          \
-								       .commands = (COMMANDS)      \
-	}
+/*
+ * The table of keys. Its first rows are the id and the limits, each before its burst: they are also
+ * of the command whose bit is the first, where the id is mandatory.
+ */
+#define NET_LIMIT_ROWS 9u
+extern const struct field net_keys[];
 
 /* Adds ports, in the words of publish=, to a NIC in user mode. 0 or -errno. */
 int net_publish(struct net_config *n, const char *ports);

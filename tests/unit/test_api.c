@@ -496,6 +496,7 @@ static void descriptors_not_wanted(void **state)
 
 static void too_many_descriptors(void **state)
 {
+	const unsigned half = API_FDS_MAX / 2 + 1;
 	struct fixture *x = *state;
 	int fd = dial(x), fds[API_FDS_MAX + 1], end;
 
@@ -507,11 +508,11 @@ static void too_many_descriptors(void **state)
 	close(fd);
 	/* Piece by piece. */
 	fd = dial(x);
-	end = make_fds(fds, 5);
-	send_fds(fd, "{\"verb\":", fds, 5);
+	end = make_fds(fds, half);
+	send_fds(fd, "{\"verb\":", fds, half);
 	close(end);
-	end = make_fds(fds, 5);
-	send_fds(fd, "\"pause\"}\n", fds, 5);
+	end = make_fds(fds, half);
+	send_fds(fd, "\"pause\"}\n", fds, half);
 	assert_string_equal(
 		read_line(fd), "{\"ok\":false,\"error\":\"a request has at most 16 descriptors\"}");
 	assert_string_equal(read_line(fd), "");

@@ -62,7 +62,7 @@ static void test_refused(void **state)
 		{"ta", "a NIC of kind \"ta\""},
 		{"tap,", "unknown key \"\""},
 		{"tap,nmae=x", "unknown key \"nmae\""},
-		{"none,name=x", "none,name=x: name: is a key of tap only"},
+		{"none,name=x", "none,name=x: none: has no keys"},
 		{"tap,name", "name: needs a value, name=TAP"},
 		{"tap,mtu=1,mtu=2", "mtu: given twice"},
 		{"tap,name=", "name : an interface's name"},

@@ -194,7 +194,7 @@ test_net_bad_input() {
 	ip tuntap add dev t1 mode tap
 	net_refused '--net: tup: a NIC of kind "tup"' tup
 	net_refused '--net: tap,nmae=x: unknown key "nmae"' tap,nmae=x
-	net_refused '--net: none,name=x: name: is a key of tap only' none,name=x
+	net_refused '--net: none,name=x: none: has no keys' none,name=x
 	net_refused '--net tap: net0: tap t9: there is no such interface' tap,name=t9
 	net_refused '--net tap: net0: tap v0: it is an interface, but no tap' tap,name=v0
 	net_refused '--net tap: net0: tap t1: it is no tap, or one queue is all it has' \
