@@ -6,9 +6,19 @@
 
 #include <errno.h>
 
-/* What stands against it, whatever the host has; NULL: nothing. */
-static const char *obstacle(const struct net_end *end, bool pci)
+/* Limits may be lifted while the VM runs: who leaves the choice to us then has it. */
+static bool has_limits(const struct net_config *n)
 {
+	const struct net_limits *l = &n->limits;
+
+	return l->tx.bandwidth || l->tx.packets || l->rx.bandwidth || l->rx.packets;
+}
+
+/* What stands against it, whatever the host has; NULL: nothing. */
+static const char *obstacle(const struct net_config *n, const struct net_end *end, bool pci)
+{
+	if (n->vhost == NET_VHOST_ON && has_limits(n))
+		return "it keeps to no limits";
 	if (end->pcap)
 		return "pcap= would not see them";
 	if (!end->tap)
@@ -30,7 +40,7 @@ static int go_without(const struct net_config *n, struct net_end *end, int rc)
 
 int nic_open_vhost(const struct net_config *n, struct net_end *end, bool pci)
 {
-	const char *why = obstacle(end, pci);
+	const char *why = obstacle(n, end, pci);
 
 	if (n->vhost == NET_VHOST_OFF)
 		return 0;

@@ -197,6 +197,10 @@ test_net_bad_input() {
 	net_refused '--net: none,name=x: none: has no keys' none,name=x
 	net_refused '--net tap: net0: tap t9: there is no such interface' tap,name=t9
 	net_refused '--net tap: net0: tap v0: it is an interface, but no tap' tap,name=v0
+	net_refused '--net tap: net0: vhost=on: it keeps to no limits' tap,vhost=on,rx-pps=9
+	net_refused '--net tap: net0: vhost=on: pcap= would not see them' tap,vhost=on,pcap=frames
+	refused '--net tap: net0: vhost=on: it takes --transport pci' boot net-echo --transport mmio --net tap,vhost=on
+	[ -e /dev/vhost-net ] || net_refused '--net tap: net0: vhost=on: /dev/vhost-net: this host has none' tap,vhost=on
 	net_refused '--net tap: net0: tap t1: it is no tap, or one queue is all it has' \
 		tap,name=t1,queues=2
 	net_refused '--net: tap,name=0123456789abcdef: name 0123456789abcdef: an interface' \
