@@ -300,10 +300,7 @@ int fields_init(struct fields *f)
 	for (unsigned i = 0; i < f->count; i++) {
 		const struct field *d = &f->table[i];
 
-		/* C takes a text that fills its array as one without an end. */
-		assert(!d->name[sizeof(d->name) - 1] && !d->arg[sizeof(d->arg) - 1] &&
-			!d->fallback[sizeof(d->fallback) - 1]);
-		if (!*d->fallback || !(d->commands & f->command))
+		if (!d->fallback || !(d->commands & f->command))
 			continue;
 		if (set_value(d, (char *)f->values + d->offset, d->fallback, "default of ") < 0)
 			return -ENOMEM;

@@ -33,18 +33,17 @@ struct field_list {
 #define FIELD_NO_ARGS (1u << 30)   /* JSON only */
 #define FIELD_NO_JSON (1u << 31)   /* command line only */
 
-/* Short texts lie in the row: a pointer to one takes as much, and a relocation at each start. */
 struct field {
-	char name[24];            /* the long option and the JSON key */
-	char arg[16];             /* what --help calls the argument; "" for a flag */
+	const char *name;         /* the long option and the JSON key */
+	const char *arg;          /* what --help calls the argument; NULL for a flag */
 	const char *help;         /* one sentence without its full stop */
+	const char *fallback;     /* the default as text; NULL: zero */
 	const char *const *names; /* FIELD_ENUM: NULL-terminated */
 	uint64_t min, max;        /* numbers, in the unit of the struct; max 0: no bounds */
-	unsigned offset;
+	size_t offset;
 	enum field_type type;
 	unsigned commands;
-	char fallback[11]; /* the default as text; "": zero */
-	char letter;       /* the short option; 0: none */
+	char letter; /* the short option; 0: none */
 };
 
 /* Rows `table`, at most 64, applied to a struct. Several rows may have one name for several

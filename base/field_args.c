@@ -175,15 +175,15 @@ void fields_print_help(const struct fields *f, FILE *out)
 			continue;
 		if (d->letter)
 			n += (size_t)snprintf(left + n, sizeof(left) - n, "-%c, ", d->letter);
-		snprintf(left + n, sizeof(left) - n, "--%s%s%s", d->name, *d->arg ? " " : "",
-			d->arg);
+		snprintf(left + n, sizeof(left) - n, "--%s%s%s", d->name, d->arg ? " " : "",
+			d->arg ? d->arg : "");
 		fprintf(out, "%-*s", HELP_COLUMN, left);
 		if (strlen(left) >= HELP_COLUMN)
 			fprintf(out, "\n%*s", HELP_COLUMN, "");
 		fputs(d->help, out);
 		if (d->names)
 			print_names(d, out);
-		if (*d->fallback)
+		if (d->fallback)
 			fprintf(out, " (default %s)", d->fallback);
 		fputc('\n', out);
 	}

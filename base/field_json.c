@@ -221,7 +221,7 @@ void fields_save_json(const struct fields *f, FILE *out)
 			continue;
 		/* A zero that is not the default must be said, or it would read back as the
 		 * default. */
-		if (is_zero(d, at) && (!*d->fallback || d->type == FIELD_STRING))
+		if (is_zero(d, at) && (!d->fallback || d->type == FIELD_STRING))
 			continue;
 		fprintf(out, "%s\"%s\": ", first ? "" : ", ", d->name);
 		put_value(out, d, at);

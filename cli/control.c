@@ -31,12 +31,12 @@ struct options {
 enum { STOP = 1, VERB = 2 };
 
 static const struct field table[] = {
-	{"kill", "", "end it at once, without asking the guest",
+	{"kill", NULL, "end it at once, without asking the guest",
 		.offset = offsetof(struct options, kill), .type = FIELD_FLAG, .commands = STOP},
 	{"timeout", "SECONDS", "how long the guest may take before it is ended by force",
 		.offset = offsetof(struct options, timeout_ns), .type = FIELD_SECONDS,
 		.fallback = "30", .max = 1000000 * NSEC_PER_SEC, .commands = STOP, .letter = 't'},
-	{"help", "", "this text", .offset = offsetof(struct options, help), .type = FIELD_FLAG,
+	{"help", NULL, "this text", .offset = offsetof(struct options, help), .type = FIELD_FLAG,
 		.commands = STOP | VERB, .letter = 'h'},
 	{"name", "NAME", "which VM", .offset = offsetof(struct options, names), .type = FIELD_LIST,
 		.commands = STOP | VERB | FIELD_NO_ARGS},
@@ -300,7 +300,7 @@ static void usage_verb(const struct api_verb *v, const struct fields *f)
 		v->args.count ? "" : ", for each");
 	for (unsigned i = 0; i < v->args.count; i++) {
 		const struct field *d = &v->args.table[i];
-		char key[sizeof(d->name) + sizeof(d->arg)];
+		char key[32];
 
 		snprintf(key, sizeof(key), "%s%s%s", may_be_word(v, i) ? "" : d->name,
 			may_be_word(v, i) ? "" : "=", d->arg);

@@ -14,9 +14,9 @@ struct options {
 };
 
 static const struct field table[] = {
-	{"json", "", "write JSON", .offset = offsetof(struct options, json), .type = FIELD_FLAG,
+	{"json", NULL, "write JSON", .offset = offsetof(struct options, json), .type = FIELD_FLAG,
 		.commands = 1},
-	{"help", "", "this text", .offset = offsetof(struct options, help), .type = FIELD_FLAG,
+	{"help", NULL, "this text", .offset = offsetof(struct options, help), .type = FIELD_FLAG,
 		.commands = 1, .letter = 'h'},
 };
 

@@ -29,7 +29,7 @@ static const struct field table[] = {
 	{"timeout", "SECONDS", "how long the guest may take to let go of it",
 		.offset = offsetof(struct options, timeout_ns), .type = FIELD_SECONDS,
 		.fallback = "30", .max = 1000000 * NSEC_PER_SEC, .commands = DETACH, .letter = 't'},
-	{"help", "", "this text", .offset = offsetof(struct options, help), .type = FIELD_FLAG,
+	{"help", NULL, "this text", .offset = offsetof(struct options, help), .type = FIELD_FLAG,
 		.commands = ATTACH | DETACH, .letter = 'h'},
 	{"words", "WORDS", "the VM and the device", .offset = offsetof(struct options, words),
 		.type = FIELD_LIST, .commands = ATTACH | DETACH | FIELD_NO_ARGS},

@@ -23,7 +23,7 @@ struct options {
 };
 
 static const struct field table[] = {
-	{"help", "", "this text", .offset = offsetof(struct options, help), .type = FIELD_FLAG,
+	{"help", NULL, "this text", .offset = offsetof(struct options, help), .type = FIELD_FLAG,
 		.commands = 1, .letter = 'h'},
 	{"words", "WORDS", "the VM, the disk, its size", .offset = offsetof(struct options, words),
 		.type = FIELD_LIST, .commands = 1 | FIELD_NO_ARGS},

@@ -26,7 +26,7 @@ static const struct field keys[] = {
 		"auto looks at the first sector, and the guest cannot change what it would find",
 		AT(format), .type = FIELD_ENUM, .names = formats, .fallback = "auto",
 		.commands = DISK},
-	{"ro", "", "the guest cannot write", AT(read_only), .type = FIELD_FLAG, .commands = DISK},
+	{"ro", NULL, "the guest cannot write", AT(read_only), .type = FIELD_FLAG, .commands = DISK},
 	{"overlay", "WHERE",
 		"what the guest writes is kept there and thrown away at the end: memory, a "
 		"directory, or a file that is not there yet",

@@ -76,7 +76,8 @@ static void print_kinds(unsigned commands, const char *const *kinds, FILE *out)
 void keys_print_help(const struct field *table, unsigned count, const char *const *kinds, FILE *out)
 {
 	for (const struct field *f = table; f < table + count; f++) {
-		fprintf(out, "    %s%s%s: %s", f->name, *f->arg ? "=" : "", f->arg, f->help);
+		fprintf(out, "    %s%s%s: %s", f->name, f->arg ? "=" : "", f->arg ? f->arg : "",
+			f->help);
 		for (unsigned n = 0; f->names && f->names[n]; n++)
 			fprintf(out, "%s%s", n ? ", " : " (", f->names[n]);
 		fputs(f->names ? ")" : "", out);

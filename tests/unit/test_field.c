@@ -29,7 +29,7 @@ static const char *const kinds[] = {"red", "green", NULL};
 static const struct field table[] = {
 	{"text", "T", "a text", AT(text), .type = FIELD_STRING, .commands = 3, .letter = 't'},
 	{"list", "L", "a list", AT(list), .type = FIELD_LIST, .commands = 3, .letter = 'l'},
-	{"flag", "", "a flag", AT(flag), .type = FIELD_FLAG, .commands = 3, .letter = 'f'},
+	{"flag", NULL, "a flag", AT(flag), .type = FIELD_FLAG, .commands = 3, .letter = 'f'},
 	{"cpus", "N", "a number", AT(number), .type = FIELD_U32, .fallback = "1", .min = 1,
 		.max = 254, .commands = 3, .letter = 'c'},
 	{"memory", "SIZE", "a size", AT(size), .type = FIELD_SIZE, .fallback = "128M",
@@ -40,7 +40,7 @@ static const struct field table[] = {
 		.commands = 1},
 	{"kind", "KIND", "a kind", AT(kind), .type = FIELD_ENUM, .names = kinds,
 		.fallback = "green", .commands = 3},
-	{"other", "", "of the other command", AT(other), .type = FIELD_FLAG, .commands = 2},
+	{"other", NULL, "of the other command", AT(other), .type = FIELD_FLAG, .commands = 2},
 	{"must", "M", "has to be given", AT(text), .type = FIELD_STRING,
 		.commands = 4 | FIELD_MANDATORY},
 	{"may", "M", "does not", AT(number), .type = FIELD_U32, .fallback = "3", .commands = 4},
