@@ -213,6 +213,11 @@ def check_verb(*words):
     return done.stdout
 
 
+def program_of(pid):
+    """The name of the file that a process runs; helpers have another in comm."""
+    return os.path.basename(os.readlink(f"/proc/{pid}/exe")).removesuffix(" (deleted)")
+
+
 # ---- running the tests ----
 
 print_lock = threading.Lock()
