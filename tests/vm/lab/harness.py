@@ -63,6 +63,7 @@ class Lab:
         self.initrd = os.path.join(work, "initrd")
         self.debian = os.path.join(work, "debian.ext4")
         self.fio = os.path.join(work, "fio.ext4")
+        self.net = os.path.join(work, "net.ext4")
         self.scratch = tempfile.mkdtemp(prefix="kvick-lab.", dir="/run")
         self.vms = os.path.join(self.scratch, "vms")
         self.boot_seconds = 10.0  # until a first guest was seen to start
