@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: MIT
+"""NICs under stress and misfortune: the driver reloaded, cables pulled, taps deleted."""
+import threading
+import time
+
+from harness import LONG, case, check, check_verb, tail, verb
+from network import Guest, Tap, carrier, check_ping, cpu_seconds, host, ping, wait_for
+
+RELOADS = 100 if LONG else 10
+PLUGS = 50 if LONG else 4
+
+
+class Flood:
+    """Hundreds of pings a second, answered or not."""
+
+    def __init__(self, address):
+        self.address, self.over = address, False
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def _run(self):
+        while not self.over:
+            host("ping", "-q", "-n", "-i", "0.003", "-w", "1", "-s", "1400", self.address,
+                 ok=False)
+
+    def stop(self):
+        self.over = True
+        self.thread.join()
+
+
+@case("net-driver-reloaded")
+def reloaded(lab):
+    """Under traffic from outside, again and again; then it works as before."""
+    with Tap(10) as tap, Guest(lab, "net-reload", "--net",
+                            f"tap,name={tap.name},vhost=off") as guest:
+        guest.sh(tap.set_up_guest())
+        # A neighbour that is known is sent to also while it does not answer.
+        mac = guest.sh("cat /sys/class/net/eth0/address")
+        host("ip", "neigh", "replace", tap.guest, "lladdr", mac, "dev", tap.name)
+        flood = Flood(tap.guest)
+        try:
+            guest.sh(f"i=0; while [ $i -lt {RELOADS} ] && rmmod virtio_net && "
+                     f"insmod /virtio_net.ko && {{ {tap.set_up_guest()}; }} && "
+                     f"ping -q -c 2 -i 0.01 {tap.host} >/dev/null; do i=$((i + 1)); done; "
+                     f"[ $i = {RELOADS} ]", limit=30 + RELOADS * 10)
+        finally:
+            flood.stop()
+        check_ping(host(*ping(tap.guest)), 20)
+        guest.end()
+    return f"{RELOADS} times"
+
+
+def link(lab, number, vhost):
+    name = f"net-link{number}"
+    with Tap(number) as tap, Guest(lab, name, "--net",
+                                   f"tap,name={tap.name},vhost={vhost}") as guest:
+        guest.sh(tap.set_up_guest())
+        check_ping(host(*ping(tap.guest, 5)), 5)
+        check_verb("link", name, "down")
+        wait_for(guest, carrier(0))
+        said = host("ping", "-n", "-q", "-c", "3", "-i", "0.1", "-W", "1", tap.guest, ok=False)
+        check(" 0 received" in said, f"an answer over a link that is down: {tail(said)}")
+        check_verb("link", name, "up")
+        wait_for(guest, carrier(1))
+        check_ping(host(*ping(tap.guest, 5)), 5)
+        check(verb("link", name, "sideways").returncode != 0, "a link that is sideways")
+        guest.end()
+
+
+@case("net-link-down-up")
+def link_ours(lab):
+    link(lab, 11, "off")
+
+
+@case("net-link-down-up-vhost")
+def link_vhost(lab):
+    link(lab, 15, "on")
+
+
+@case("net-tap-deleted")
+def tap_deleted(lab):
+    """The link goes down, kvick says so once, and the VM goes on."""
+    with Tap(12) as tap, Guest(lab, "net-deleted", "--net",
+                               f"tap,name={tap.name},vhost=off") as guest:
+        guest.sh(tap.set_up_guest())
+        check_ping(host(*ping(tap.guest, 5)), 5)
+        host("ip", "link", "del", tap.name)
+        guest.sh("ping -c 3 -i 0.2 -W 1 " + tap.host, ok=False)
+        wait_for(guest, carrier(0))
+        before = cpu_seconds(guest.pid())
+        time.sleep(1)
+        took = cpu_seconds(guest.pid()) - before
+        check(took < 0.5, f"{took:.2f} s of processor in a second with nothing to do")
+        said = guest.end()
+    check(said.count("network: net0: ") == 1, f"stderr is {tail(said)}")
+
+
+@case("net-attach-detach")
+def attach(lab):
+    """A second NIC comes and goes, with traffic on both."""
+    with Tap(13) as tap, Tap(14) as second, \
+            Guest(lab, "net-plug", "--net", f"tap,name={tap.name}") as guest:
+        guest.sh(tap.set_up_guest())
+        floods = [Flood(tap.guest), Flood(second.guest)]
+        try:
+            for _ in range(PLUGS):
+                check_verb("attach-nic", "net-plug", f"tap,name={second.name},id=second")
+                wait_for(guest, "[ -e /sys/class/net/eth1 ]")
+                guest.sh(second.set_up_guest("eth1"))
+                check_ping(host(*ping(second.guest)), 20)
+                check_verb("detach", "net-plug", "second")
+                guest.sh("[ ! -e /sys/class/net/eth1 ]")
+        finally:
+            for flood in floods:
+                flood.stop()
+        check_ping(host(*ping(tap.guest)), 20)
+        guest.end()
+    return f"{PLUGS} times"
