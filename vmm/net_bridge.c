@@ -104,7 +104,7 @@ int net_bridge_open(struct net_bridge *b, const struct net_config *n, const stru
 	struct net_end *end, struct net_guest *guest)
 {
 	int files[BRIDGE_FILES_MAX];
-	struct bridge_reply reply;
+	struct bridge_reply reply = {0};
 	unsigned count = 0;
 	int rc;
 
