@@ -191,10 +191,12 @@ static int open_or_fail(const char *path, int flags)
 
 static void open_nic(struct life *l, struct machine_config *cfg)
 {
+	const struct net_host host = {.pci = l->transport == TRANSPORT_PCI};
+	struct nic_helper none = {0};
 	struct net_guest guest;
 
 	if (net_parse(&l->net, l->nic) || net_set_defaults(&l->net, 0) ||
-		nic_open(&l->net, &cfg->nic_ends[0], &guest))
+		nic_open(&none, &l->net, &host, &cfg->nic_ends[0], &guest))
 		fail_msg("%s", last_error());
 	cfg->nics = &l->net;
 	cfg->nic_count = 1;
