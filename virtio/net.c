@@ -106,8 +106,9 @@ void virtio_net_record(struct vnet *v, struct iovec *iov, unsigned n, size_t fra
 }
 
 /* What the kernel cannot know of is for this device: its queues come back. */
-static void restart_if_lent(struct vnet *v)
+void virtio_net_end_gone(struct vnet *v)
 {
+	virtio_net_is_dead(v);
 	if (v->lent)
 		virtio_restart(&v->dev);
 }
@@ -117,8 +118,7 @@ static void ready(void *arg, uint32_t events)
 	struct vnet_pair *p = arg;
 
 	if (events & (EPOLLERR | EPOLLHUP)) {
-		virtio_net_is_dead(p->v);
-		restart_if_lent(p->v);
+		virtio_net_end_gone(p->v);
 		return;
 	}
 	if (events & EPOLLOUT) {

@@ -112,6 +112,9 @@ void virtio_net_record(struct vnet *v, struct iovec *iov, unsigned n, size_t fra
 /* The other end is gone. */
 void virtio_net_is_dead(struct vnet *v);
 
+/* The same, within none of the device's ops: the kernel gives back what it has of the queues. */
+void virtio_net_end_gone(struct vnet *v);
+
 /* The status in the config space: whether there is a link, and whether it is to announce itself. */
 void virtio_net_tell_status(struct vnet *v);
 

@@ -14,6 +14,7 @@
 #include "hw/mem.h"
 
 #include <linux/vhost_types.h>
+#include <poll.h>
 #include <sys/eventfd.h>
 
 static unsigned ready_pairs(struct vnet *v)
@@ -47,10 +48,22 @@ static struct vhost_ring ring_of(const struct vnet *v, const struct queue_setup 
 	};
 }
 
+/* The kernel does not say why. */
+static bool tap_is_gone(const struct vnet_pair *p)
+{
+	struct pollfd tap = {.fd = p->v->port.end.fd[p->index]};
+
+	return poll(&tap, 1, 0) > 0 && tap.revents & (POLLERR | POLLHUP);
+}
+
 static void vhost_failed(void *arg, uint32_t events)
 {
 	struct vnet_pair *p = arg;
 
+	if (tap_is_gone(p)) {
+		virtio_net_end_gone(p->v);
+		return;
+	}
 	loop_del(p->v->dev.io, &p->vhost_error);
 	virtio_broken(&p->v->dev, "the kernel cannot go on with queues %u and %u", 2 * p->index,
 		2 * p->index + 1);
