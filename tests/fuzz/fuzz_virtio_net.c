@@ -70,13 +70,6 @@ static void on_kick_again(void *arg, unsigned index)
 	f->kick_again[index] = true;
 }
 
-static void on_dead(void *arg, const char *name)
-{
-	struct fuzz *f = arg;
-
-	f->dead = true;
-}
-
 static unsigned queue_count(const struct fuzz *f)
 {
 	return 2 * f->pairs + 1;
@@ -204,6 +197,17 @@ static void stop_loop(void *arg, uint32_t events)
 	loop_stop(loop);
 }
 
+/* It is for good, and there is a reason. */
+static void note_death(struct fuzz *f)
+{
+	bool closed = false, dead = virtio_net_link(f->dev) == VIRTIO_NET_LOST;
+
+	for (unsigned i = 0; i < f->pairs; i++)
+		closed |= f->peer[i] < 0;
+	check(dead ? closed : !f->dead);
+	f->dead = dead;
+}
+
 /* Whatever is ready has its turn, and what comes of it is looked at. */
 static void settle(struct fuzz *f)
 {
@@ -213,6 +217,7 @@ static void settle(struct fuzz *f)
 			f->dev->ops->kick(f->dev, i);
 		}
 	check(loop_run(loop) == 0);
+	note_death(f);
 	if (!f->deaf)
 		read_all(f);
 	for (unsigned i = 0; i < f->pairs && !f->hostile; i++)
@@ -269,7 +274,9 @@ static void set_link(struct fuzz *f, bool up)
 {
 	f->m.up = up;
 	virtio_net_set_link(f->dev, up);
-	check(f->hostile || virtio_net_link(f->dev) == (up && !f->dead));
+	note_death(f);
+	check(f->hostile || f->dead ||
+		virtio_net_link(f->dev) == (up ? VIRTIO_NET_UP : VIRTIO_NET_DOWN));
 }
 
 static void check_config(const struct fuzz *f)
@@ -338,12 +345,8 @@ static void operate(struct fuzz *f, const uint8_t op[8])
 
 static void make_device(struct fuzz *f, struct made *m, uint32_t mtu)
 {
-	struct virtio_net_args args = {.name = "net",
-		.end = {.pairs = f->pairs},
-		.mtu = mtu,
-		.link_up = true,
-		.dead = on_dead,
-		.arg = f};
+	struct virtio_net_args args = {
+		.name = "net", .end = {.pairs = f->pairs}, .mtu = mtu, .link_up = true};
 	const int room = 40000; /* the kernel doubles it: one of the largest packets, and a few */
 
 	memcpy(args.mac, honest_mac, 6);
