@@ -251,7 +251,7 @@ static void uring_leave(struct blk_engine *e)
 	struct uring *u = of(e);
 	int none[FILES];
 
-	if (io_uring_sq_ready(&u->ring) || !memchr(u->used, true, sizeof(u->used)))
+	if (io_uring_sq_ready(&u->ring) || !memchr(u->used, 1, sizeof(u->used)))
 		return;
 	memset(none, -1, sizeof(none));
 	io_uring_register_files_update(&u->ring, 0, none, FILES);
