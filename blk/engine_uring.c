@@ -244,17 +244,18 @@ static void uring_remove(struct engine_file *f)
 	f->slot = -1;
 }
 
-/* What comes still names its file by descriptor, and what the ring has not yet seen by its place.
+/*
+ * The table goes as a whole: emptied place by place, some kernels keep the files for a second more.
+ * That waits for what is under way, so where something is it stays. What comes still names its file
+ * by descriptor.
  */
 static void uring_leave(struct blk_engine *e)
 {
 	struct uring *u = of(e);
-	int none[FILES];
 
-	if (io_uring_sq_ready(&u->ring) || !memchr(u->used, 1, sizeof(u->used)))
+	if (!u->table || u->inside)
 		return;
-	memset(none, -1, sizeof(none));
-	io_uring_register_files_update(&u->ring, 0, none, FILES);
+	io_uring_unregister_files(&u->ring);
 	u->table = false;
 }
 
@@ -298,16 +299,17 @@ static int restrict_ring(struct uring *u)
 {
 	static const uint8_t ops[] = {IORING_OP_READ, IORING_OP_READV, IORING_OP_WRITE,
 		IORING_OP_WRITEV, IORING_OP_FSYNC, IORING_OP_FALLOCATE};
-	struct io_uring_restriction r[ARRAY_SIZE(ops) + 2] = {
+	struct io_uring_restriction r[ARRAY_SIZE(ops) + 3] = {
 		{.opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED, .sqe_flags = IOSQE_FIXED_FILE},
 		{.opcode = IORING_RESTRICTION_REGISTER_OP,
 			.register_op = IORING_REGISTER_FILES_UPDATE},
+		{.opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = IORING_UNREGISTER_FILES},
 	};
 	int rc;
 
 	for (unsigned i = 0; i < ARRAY_SIZE(ops); i++) {
-		r[i + 2].opcode = IORING_RESTRICTION_SQE_OP;
-		r[i + 2].sqe_op = ops[i];
+		r[i + 3].opcode = IORING_RESTRICTION_SQE_OP;
+		r[i + 3].sqe_op = ops[i];
 	}
 	rc = io_uring_register_restrictions(&u->ring, r, ARRAY_SIZE(r));
 	rc = rc ? rc : io_uring_enable_rings(&u->ring);
