@@ -31,7 +31,8 @@ size_t iov_read(const struct iovec *iov, unsigned n, size_t off, void *buf, size
 	return done;
 }
 
-size_t iov_write(const struct iovec *iov, unsigned n, size_t off, const void *buf, size_t len)
+/* `buf` NULL: zeroes. */
+static size_t put(const struct iovec *iov, unsigned n, size_t off, const char *buf, size_t len)
 {
 	size_t done = 0;
 
@@ -42,29 +43,24 @@ size_t iov_write(const struct iovec *iov, unsigned n, size_t off, const void *bu
 		}
 		size_t part = MIN(iov[i].iov_len - off, len - done);
 
-		memcpy((char *)iov[i].iov_base + off, (const char *)buf + done, part);
+		if (buf)
+			memcpy((char *)iov[i].iov_base + off, buf + done, part);
+		else
+			memset((char *)iov[i].iov_base + off, 0, part);
 		done += part;
 		off = 0;
 	}
 	return done;
 }
 
+size_t iov_write(const struct iovec *iov, unsigned n, size_t off, const void *buf, size_t len)
+{
+	return put(iov, n, off, buf, len);
+}
+
 size_t iov_zero(const struct iovec *iov, unsigned n, size_t off, size_t len)
 {
-	size_t done = 0;
-
-	for (unsigned i = 0; i < n && done < len; i++) {
-		if (off >= iov[i].iov_len) {
-			off -= iov[i].iov_len;
-			continue;
-		}
-		size_t part = MIN(iov[i].iov_len - off, len - done);
-
-		memset((char *)iov[i].iov_base + off, 0, part);
-		done += part;
-		off = 0;
-	}
-	return done;
+	return put(iov, n, off, NULL, len);
 }
 
 unsigned iov_slice(struct iovec *out, const struct iovec *iov, unsigned n, size_t off, size_t len)
