@@ -35,6 +35,14 @@ static const struct field table[] = {
 		.type = FIELD_LIST, .commands = ATTACH | DETACH | FIELD_NO_ARGS},
 };
 
+/* One of the commands: the VM and the device are o->words. */
+struct command {
+	unsigned which;
+	const char *usage;
+	int (*act)(const struct options *o);
+	void (*more_help)(FILE *out); /* NULL: none */
+};
+
 /* 0 or -errno. */
 static int parse(struct fields *f, const struct options *o, int argc, char **argv)
 {
@@ -43,6 +51,25 @@ static int parse(struct fields *f, const struct options *o, int argc, char **arg
 	if (!rc && !o->help && o->words.count != 2)
 		rc = fail(EINVAL, "which VM and which device? see kvick %s --help", argv[0]);
 	return rc;
+}
+
+static int run(const struct command *c, int argc, char **argv)
+{
+	struct options o = {0};
+	struct fields f = {
+		.table = table, .count = ARRAY_SIZE(table), .command = c->which, .values = &o};
+	int rc = parse(&f, &o, argc, argv);
+
+	if (!rc && o.help) {
+		puts(c->usage);
+		fields_print_help(&f, stdout);
+		if (c->more_help)
+			c->more_help(stdout);
+	} else if (!rc && o.words.items) {
+		rc = c->act(&o);
+	}
+	fields_finish(&f);
+	return rc < 0 ? cli_failed() : STATUS_OK;
 }
 
 /* ---- attach-disk ---- */
@@ -78,8 +105,9 @@ static int pass(const char *vm, const char *keys, const struct disk_files *files
 	return rc;
 }
 
-static int attach(const char *vm, const char *keys)
+static int attach(const struct options *o)
 {
+	const char *vm = o->words.items[0], *keys = o->words.items[1];
 	struct disk_config disk;
 	struct disk_files files;
 	int rc = disk_parse(&disk, keys);
@@ -92,25 +120,24 @@ static int attach(const char *vm, const char *keys)
 	return rc ? rc : pass(vm, keys, &files);
 }
 
+static void disk_help(FILE *out)
+{
+	fputs("\nKEYS are those of --disk:\n", out);
+	disk_print_help(out);
+}
+
 int cmd_attach_disk(int argc, char **argv)
 {
-	struct options o = {0};
-	struct fields f = {
-		.table = table, .count = ARRAY_SIZE(table), .command = ATTACH, .values = &o};
-	int rc = parse(&f, &o, argc, argv);
+	static const struct command c = {
+		.which = ATTACH,
+		.usage = "usage: kvick attach-disk NAME KEYS\n\n"
+			 "Gives the guest of VM NAME one more disk. The VM must be on PCI, as one "
+			 "made with\n--disk or --transport pci is.\n",
+		.act = attach,
+		.more_help = disk_help,
+	};
 
-	if (!rc && o.help) {
-		puts("usage: kvick attach-disk NAME KEYS\n\n"
-		     "Gives the guest of VM NAME one more disk. The VM must be on PCI, as one made "
-		     "with\n--disk or --transport pci is.\n");
-		fields_print_help(&f, stdout);
-		puts("\nKEYS are those of --disk:");
-		disk_print_help(stdout);
-	} else if (!rc && o.words.items) {
-		rc = attach(o.words.items[0], o.words.items[1]);
-	}
-	fields_finish(&f);
-	return rc < 0 ? cli_failed() : STATUS_OK;
+	return run(&c, argc, argv);
 }
 
 /* ---- attach-nic ---- */
@@ -211,8 +238,9 @@ static int open_and_pass(const char *vm, const char *keys, const struct net_conf
 	return rc;
 }
 
-static int attach_nic(const char *vm, const char *keys)
+static int attach_nic(const struct options *o)
 {
+	const char *vm = o->words.items[0], *keys = o->words.items[1];
 	const struct api_question status = {.verb = "status"};
 	json_t *result = NULL;
 	struct net_config n;
@@ -234,22 +262,17 @@ static int attach_nic(const char *vm, const char *keys)
 
 int cmd_attach_nic(int argc, char **argv)
 {
-	struct options o = {0};
-	struct fields f = {
-		.table = table, .count = ARRAY_SIZE(table), .command = ATTACH, .values = &o};
-	int rc = parse(&f, &o, argc, argv);
+	static const struct command c = {
+		.which = ATTACH,
+		.usage = "usage: kvick attach-nic NAME KEYS\n\n"
+			 "Gives the guest of VM NAME one more NIC on a tap. The VM must be on PCI, "
+			 "as "
+			 "one made\nwith --net tap, --disk or --transport pci is. KEYS are tap and "
+			 "those of --net (kvick boot --help).\n",
+		.act = attach_nic,
+	};
 
-	if (!rc && o.help) {
-		puts("usage: kvick attach-nic NAME KEYS\n\n"
-		     "Gives the guest of VM NAME one more NIC on a tap. The VM must be on PCI, as "
-		     "one made\nwith --net tap, --disk or --transport pci is. KEYS are tap and "
-		     "those of --net (kvick boot --help).\n");
-		fields_print_help(&f, stdout);
-	} else if (!rc && o.words.items) {
-		rc = attach_nic(o.words.items[0], o.words.items[1]);
-	}
-	fields_finish(&f);
-	return rc < 0 ? cli_failed() : STATUS_OK;
+	return run(&c, argc, argv);
 }
 
 /* ---- detach ---- */
@@ -282,8 +305,9 @@ static int ask(const char *vm, const char *id, int told)
 	return rc;
 }
 
-static int detach(const char *vm, const char *id, uint64_t timeout_ns)
+static int detach(const struct options *o)
 {
+	const char *vm = o->words.items[0], *id = o->words.items[1];
 	CLEANUP_FD int here = -1;
 	int ends[2], rc;
 
@@ -294,25 +318,21 @@ static int detach(const char *vm, const char *id, uint64_t timeout_ns)
 	close(ends[1]);
 	if (rc < 0)
 		return rc;
-	rc = await(here, timeout_ns);
+	rc = await(here, o->timeout_ns);
 	return rc < 0 ? fail_context(rc, "%s: %s", vm, id) : 0;
 }
 
 int cmd_detach(int argc, char **argv)
 {
-	struct options o = {0};
-	struct fields f = {
-		.table = table, .count = ARRAY_SIZE(table), .command = DETACH, .values = &o};
-	int rc = parse(&f, &o, argc, argv);
+	static const struct command c = {
+		.which = DETACH,
+		.usage =
+			"usage: kvick detach [OPTIONS] NAME ID\n\n"
+			"Asks the guest of VM NAME to let go of its disk or NIC ID, as kvick "
+			"status "
+			"calls it,\nand waits until it has. Unmount a disk's file systems first.\n",
+		.act = detach,
+	};
 
-	if (!rc && o.help) {
-		puts("usage: kvick detach [OPTIONS] NAME ID\n\n"
-		     "Asks the guest of VM NAME to let go of its disk or NIC ID, as kvick status "
-		     "calls it,\nand waits until it has. Unmount a disk's file systems first.\n");
-		fields_print_help(&f, stdout);
-	} else if (!rc && o.words.items) {
-		rc = detach(o.words.items[0], o.words.items[1], o.timeout_ns);
-	}
-	fields_finish(&f);
-	return rc < 0 ? cli_failed() : STATUS_OK;
+	return run(&c, argc, argv);
 }
