@@ -6,22 +6,32 @@
 
 #include <sys/types.h>
 
-#define HELPER_FDS_MAX 4u
+#define HELPER_MORE_MAX 2u /* descriptors beside its standard input */
 
 /* A descriptor, borrowed, and its number in the process. */
 struct helper_fd {
 	int fd, as;
 };
 
-/*
- * Runs the program open as `program`, borrowed, with argv[0] for its name; its standard error is
- * ours. It inherits the blocked signals of this thread: what a terminal sends is for the monitor to
- * answer. 0 and *pid, or a positive errno.
- */
-int helper_spawn(
-	pid_t *pid, int program, char *const argv[], const struct helper_fd *fds, unsigned count);
+/* Before the start: {.socket = -1}. */
+struct helper {
+	pid_t pid;  /* 0: none, or waited for */
+	int socket; /* of SOCK_SEQPACKET; its other end is the process's standard input */
+};
 
-/* Waits for its end. The status of waitpid, -1 where there is none; *pid becomes 0. No-op on 0. */
-int helper_wait(pid_t *pid);
+/*
+ * Runs the program open as `program`, which is taken, with argv[0] for its name and `count` more
+ * descriptors; its standard error is ours. It inherits the blocked signals of this thread: what a
+ * terminal sends is for the monitor to answer. 0, or -errno with a message. A negative `program` is
+ * such an error of who was to open it, and is returned.
+ */
+int helper_start(struct helper *h, int program, char *const argv[], const struct helper_fd *more,
+	unsigned count);
+
+/* Waits for its end. The status of waitpid, -1 where there is none; h->pid becomes 0. */
+int helper_wait(struct helper *h);
+
+/* Closes the socket, of which the process ends, and waits. Fine on one that was not started. */
+void helper_finish(struct helper *h);
 
 #endif

@@ -7,7 +7,6 @@
 #include "base/util.h"
 #include "net/bridge/bridge.h"
 #include "net/tap.h"
-#include "vmm/helper.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -20,18 +19,9 @@ static int start(struct net_bridge *b, const struct net_host *host)
 {
 	char name[] = PROGRAM, guard[] = "guard", jail[8];
 	char *argv[] = {name, guard, jail, NULL};
-	int program CLEANUP_FD = host->open_program(PROGRAM);
-	int pair[2], rc;
 
-	if (program < 0)
-		return program;
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-		return failno(errno, PROGRAM);
-	b->socket = pair[0];
 	snprintf(jail, sizeof(jail), "%d", host->jail);
-	rc = helper_spawn(&b->pid, program, argv, &(struct helper_fd){pair[1], STDIN_FILENO}, 1);
-	close(pair[1]);
-	return rc ? failno(rc, PROGRAM) : 0;
+	return helper_start(&b->guardian, host->open_program(PROGRAM), argv, NULL, 0);
 }
 
 static void put_text(char *to, size_t size, const char *text)
@@ -57,7 +47,9 @@ static int send_request(const struct net_bridge *b, const struct net_config *n, 
 	put_text(r.vm, sizeof(r.vm), vm);
 	put_text(r.nic, sizeof(r.nic), n->id);
 	memcpy(r.mac, n->mac, sizeof(r.mac));
-	return send(b->socket, &r, sizeof(r), MSG_NOSIGNAL) < 0 ? failno(errno, PROGRAM) : 0;
+	if (send(b->guardian.socket, &r, sizeof(r), MSG_NOSIGNAL) < 0)
+		return failno(errno, PROGRAM);
+	return 0;
 }
 
 /* The reply and its files, of which there are *count. */
@@ -73,7 +65,7 @@ static int receive(
 		.msg_iovlen = 1,
 		.msg_control = &control,
 		.msg_controllen = sizeof(control)};
-	ssize_t n = TEMP_FAILURE_RETRY(recvmsg(b->socket, &msg, MSG_CMSG_CLOEXEC));
+	ssize_t n = TEMP_FAILURE_RETRY(recvmsg(b->guardian.socket, &msg, MSG_CMSG_CLOEXEC));
 	const struct cmsghdr *c = n > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
 
 	*count = c ? (unsigned)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int)) : 0;
@@ -108,7 +100,7 @@ int net_bridge_open(struct net_bridge *b, const struct net_config *n, const stru
 	unsigned count = 0;
 	int rc;
 
-	*b = (struct net_bridge){.socket = -1, .lock = -1, .nic = n->id};
+	*b = (struct net_bridge){.guardian = {.socket = -1}, .lock = -1, .nic = n->id};
 	rc = start(b, host);
 	if (!rc)
 		rc = send_request(b, n, host->vm);
@@ -140,7 +132,7 @@ static void heard(void *arg, uint32_t events)
 {
 	struct net_bridge *b = arg;
 	char line[BRIDGE_LINE_MAX + 1];
-	ssize_t n = recv(b->socket, line, sizeof(line) - 1, MSG_DONTWAIT);
+	ssize_t n = recv(b->guardian.socket, line, sizeof(line) - 1, MSG_DONTWAIT);
 
 	line[MAX(n, 0)] = '\0';
 	if (n > 0) {
@@ -157,10 +149,10 @@ int net_bridge_watch(struct net_bridge *b, struct loop *loop)
 {
 	int rc;
 
-	if (!b->pid)
+	if (!b->guardian.pid)
 		return 0;
 	b->watch = WATCH_INIT(heard, b);
-	rc = loop_add(loop, &b->watch, b->socket, EPOLLIN);
+	rc = loop_add(loop, &b->watch, b->guardian.socket, EPOLLIN);
 	if (rc)
 		return failno(-rc, PROGRAM);
 	b->loop = loop;
@@ -169,16 +161,16 @@ int net_bridge_watch(struct net_bridge *b, struct loop *loop)
 
 void net_bridge_leave(struct net_bridge *b)
 {
-	if (!b->pid)
+	if (!b->guardian.pid)
 		return;
 	stop_watching(b);
 	cleanup_fd_(&b->lock);
-	cleanup_fd_(&b->socket);
-	b->lock = b->socket = -1;
+	cleanup_fd_(&b->guardian.socket);
+	b->lock = b->guardian.socket = -1;
 }
 
 void net_bridge_finish(struct net_bridge *b)
 {
 	net_bridge_leave(b);
-	helper_wait(&b->pid);
+	helper_wait(&b->guardian);
 }

@@ -5,15 +5,13 @@
 
 #include "base/loop.h"
 #include "net/port.h"
+#include "vmm/helper.h"
 #include "vmm/net_config.h"
 #include "vmm/net_user.h"
 
-#include <sys/types.h>
-
 /* All zeroes: none. */
 struct net_bridge {
-	pid_t pid;       /* of the guardian; 0: not started */
-	int socket;      /* to it */
+	struct helper guardian;
 	int lock;        /* says, with the guardian's own, that the NIC is there */
 	const char *nic; /* borrowed */
 	struct loop *loop;

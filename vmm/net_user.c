@@ -9,7 +9,6 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "net/slirp/slirp.h"
-#include "vmm/helper.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -30,11 +29,6 @@
 #define OFFERS                                                                                     \
 	(BIT(VIRTIO_NET_F_CSUM) | BIT(VIRTIO_NET_F_GUEST_CSUM) | BIT(VIRTIO_NET_F_HOST_TSO4) |     \
 		BIT(VIRTIO_NET_F_HOST_TSO6) | BIT(VIRTIO_NET_F_HOST_ECN))
-
-/* The other ends of what it gets. */
-struct ends {
-	int control, packets, counters;
-};
 
 /* ---- the start ---- */
 
@@ -77,25 +71,21 @@ static int put_options(
 	return rc ? rc : put_list(argv, n, "allow", &c->allow);
 }
 
-static int spawn(struct net_user *u, const struct net_host *host, const struct ends *ends)
+static int spawn(struct net_user *u, const struct net_host *host, int packets, int counters)
 {
-	const struct helper_fd fds[] = {{ends->control, SLIRP_CONTROL},
-		{ends->packets, SLIRP_PACKETS}, {ends->counters, SLIRP_COUNTERS}};
-	int program CLEANUP_FD = host->open_program(PROGRAM);
+	const struct helper_fd fds[] = {{packets, SLIRP_PACKETS}, {counters, SLIRP_COUNTERS}};
 	unsigned n = 0, most = 8 + u->cfg->publish.count + u->cfg->allow.count;
 	char **argv = calloc(most, sizeof(*argv));
-	int rc = program < 0 ? program : 0;
+	int rc;
 
 	if (!argv)
 		return fail(ENOMEM, "out of memory");
 	argv[0] = strdup(PROGRAM);
 	n = argv[0] != NULL;
-	rc = rc ? rc : n ? 0 : fail(ENOMEM, "out of memory");
-	rc = rc ? rc : put_options(argv, &n, u->cfg, host);
-	if (!rc) {
-		rc = helper_spawn(&u->pid, program, argv, fds, ARRAY_SIZE(fds));
-		rc = rc ? failno(rc, PROGRAM) : 0;
-	}
+	rc = n ? put_options(argv, &n, u->cfg, host) : fail(ENOMEM, "out of memory");
+	if (!rc)
+		rc = helper_start(
+			&u->process, host->open_program(PROGRAM), argv, fds, ARRAY_SIZE(fds));
 	while (n)
 		free(argv[--n]);
 	free(argv);
@@ -118,17 +108,6 @@ static int make_counters(struct net_user *u, int *fd)
 	return 0;
 }
 
-static int make_pair(int kind, int *ours, int *theirs)
-{
-	int pair[2];
-
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | kind, 0, pair) < 0)
-		return failno(errno, "socketpair");
-	*ours = pair[0];
-	*theirs = pair[1];
-	return 0;
-}
-
 /* As far as the host lets an ordinary user: some packets of 64 KiB are to be on their way. */
 static void enlarge(int fd)
 {
@@ -140,21 +119,20 @@ static void enlarge(int fd)
 
 static int start(struct net_user *u, const struct net_host *host, struct net_end *end)
 {
-	struct ends ends = {-1, -1, -1};
-	int packets = -1, rc = make_pair(0, &u->control, &ends.control);
+	int counters CLEANUP_FD = -1;
+	int pair[2], rc;
 
-	rc = rc ? rc : make_pair(SOCK_NONBLOCK, &packets, &ends.packets);
-	rc = rc ? rc : make_counters(u, &ends.counters);
-	rc = rc ? rc : spawn(u, host, &ends);
-	cleanup_fd_(&ends.control);
-	cleanup_fd_(&ends.packets);
-	cleanup_fd_(&ends.counters);
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
+		return failno(errno, "socketpair");
+	rc = make_counters(u, &counters);
+	rc = rc ? rc : spawn(u, host, pair[1], counters);
+	close(pair[1]);
 	if (rc) {
-		cleanup_fd_(&packets);
+		close(pair[0]);
 		return rc;
 	}
-	enlarge(packets);
-	end->fd[0] = packets;
+	enlarge(pair[0]);
+	end->fd[0] = pair[0];
 	end->pairs = 1;
 	end->offers = OFFERS;
 	end->mtu = u->cfg->mtu ? u->cfg->mtu : SLIRP_MTU;
@@ -178,7 +156,7 @@ int net_user_open(struct net_user *u, const struct net_config *n, const struct n
 {
 	int rc;
 
-	*u = (struct net_user){.cfg = n, .control = -1};
+	*u = (struct net_user){.cfg = n, .process = {.socket = -1}};
 	*end = (struct net_end){0};
 	rc = start(u, host, end);
 	if (!rc)
@@ -191,7 +169,7 @@ int net_user_open(struct net_user *u, const struct net_config *n, const struct n
 /* How it ended, in words for after its name. */
 static const char *ending(struct net_user *u, char *text, size_t size)
 {
-	int status = helper_wait(&u->pid);
+	int status = helper_wait(&u->process);
 
 	if (WIFSIGNALED(status))
 		snprintf(text, size, "by signal %d", WTERMSIG(status));
@@ -215,11 +193,11 @@ static int take_answer(struct net_user *u)
 	struct slirp_reply r = {0};
 	char how[32];
 	ssize_t n;
-	int rc = fd_await(u->control, POLLIN, now_ns() + ANSWER_NS);
+	int rc = fd_await(u->process.socket, POLLIN, now_ns() + ANSWER_NS);
 
 	if (rc)
 		return failno(-rc, PROGRAM " does not answer");
-	n = TEMP_FAILURE_RETRY(recv(u->control, &r, sizeof(r), 0));
+	n = TEMP_FAILURE_RETRY(recv(u->process.socket, &r, sizeof(r), 0));
 	r.text[sizeof(r.text) - 1] = '\0';
 	if (n != sizeof(r))
 		return fail(
@@ -237,7 +215,7 @@ int net_user_await(struct net_user *u, struct loop *loop)
 	u->loop = loop;
 	u->watch = WATCH_INIT(ended, u);
 	if (!rc)
-		rc = loop_add(loop, &u->watch, u->control, EPOLLIN);
+		rc = loop_add(loop, &u->watch, u->process.socket, EPOLLIN);
 	return rc ? fail_context(rc, "--net user: %s", u->cfg->id) : 0;
 }
 
@@ -247,8 +225,7 @@ void net_user_finish(struct net_user *u)
 		return;
 	if (u->loop)
 		loop_del(u->loop, &u->watch);
-	cleanup_fd_(&u->control);
-	helper_wait(&u->pid);
+	helper_finish(&u->process);
 	if (u->counters)
 		munmap((void *)(uintptr_t)u->counters, COUNTERS_SIZE);
 	*u = (struct net_user){0};

@@ -7,9 +7,8 @@
 #include "base/jail.h"
 #include "base/loop.h"
 #include "net/port.h"
+#include "vmm/helper.h"
 #include "vmm/net_config.h"
-
-#include <sys/types.h>
 
 /* What a helper is started with. */
 struct net_host {
@@ -22,9 +21,8 @@ struct net_host {
 
 /* All zeroes: none. */
 struct net_user {
-	const struct net_config *cfg; /* borrowed; NULL: none */
-	pid_t pid;
-	int control;                       /* to it: its answer, and its end */
+	const struct net_config *cfg;      /* borrowed; NULL: none */
+	struct helper process;             /* its socket has its answer, and its end */
 	const volatile uint64_t *counters; /* SLIRP_COUNTS of them, which it keeps up to date */
 	struct loop *loop;
 	struct watch watch;

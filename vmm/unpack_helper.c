@@ -5,7 +5,6 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "loader/unpack/unpack.h"
-#include "vmm/helper.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -14,35 +13,23 @@
 
 #define PROGRAM "kvick-unpack"
 
-static int spawn(struct unpack_helper *h, int program, int socket)
-{
-	const struct helper_fd fd = {socket, STDIN_FILENO};
-	char mode[16], name[] = PROGRAM;
-	char *argv[] = {name, mode, NULL};
-
-	snprintf(mode, sizeof(mode), "%d", h->jail);
-	return helper_spawn(&h->pid, program, argv, &fd, 1);
-}
-
 static int start(struct unpack_helper *h)
 {
-	int program CLEANUP_FD = h->open_program(PROGRAM);
+	char mode[16], name[] = PROGRAM;
+	char *argv[] = {name, mode, NULL};
 	int memory CLEANUP_FD = memfd_create("unpacked", MFD_CLOEXEC);
-	int pair[2], rc;
+	int program, rc;
 
+	if (memory < 0)
+		return failno(errno, PROGRAM);
+	program = h->open_program(PROGRAM);
 	if (program < 0)
 		return -ENOTSUP;
-	if (memory < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-		return failno(errno, PROGRAM);
-	rc = spawn(h, program, pair[1]);
-	close(pair[1]);
-	if (rc) {
-		close(pair[0]);
-		return failno(rc, PROGRAM);
-	}
-	h->socket = pair[0];
-	h->memory = steal_fd(&memory);
-	return 0;
+	snprintf(mode, sizeof(mode), "%d", h->jail);
+	rc = helper_start(&h->process, program, argv, NULL, 0);
+	if (!rc)
+		h->memory = steal_fd(&memory);
+	return rc;
 }
 
 static int send_request(const struct unpack_helper *h, struct unpack_request *r, int fd)
@@ -61,7 +48,7 @@ static int send_request(const struct unpack_helper *h, struct unpack_request *r,
 		.msg_controllen = sizeof(control)};
 
 	memcpy(CMSG_DATA(&control.align), files, sizeof(files));
-	return TEMP_FAILURE_RETRY(sendmsg(h->socket, &msg, MSG_NOSIGNAL)) < 0 ? -errno : 0;
+	return TEMP_FAILURE_RETRY(sendmsg(h->process.socket, &msg, MSG_NOSIGNAL)) < 0 ? -errno : 0;
 }
 
 /* One question, one answer. */
@@ -72,7 +59,7 @@ static int ask(
 	int rc = send_request(h, r, fd);
 
 	if (!rc) {
-		n = TEMP_FAILURE_RETRY(recv(h->socket, reply, sizeof(*reply), 0));
+		n = TEMP_FAILURE_RETRY(recv(h->process.socket, reply, sizeof(*reply), 0));
 		rc = n == sizeof(*reply) ? 0 : n < 0 ? -errno : -EPIPE;
 	}
 	reply->text[sizeof(reply->text) - 1] = '\0';
@@ -86,7 +73,7 @@ static int64_t begin(void *arg, int fd, uint64_t off, uint64_t len, uint64_t max
 	struct unpack_reply reply = {0};
 	int rc = 0;
 
-	if (!h->pid)
+	if (!h->process.pid)
 		rc = h->sealed ? fail(ENOTSUP, "nothing more can be unpacked now") : start(h);
 	if (!rc && ftruncate(h->memory, (off_t)max) < 0)
 		rc = failno(errno, "memory to unpack to");
@@ -126,7 +113,7 @@ void unpack_helper_init(
 		.unpacker = {.begin = begin, .read = take, .end = end, .arg = h},
 		.open_program = open_program,
 		.jail = jail,
-		.socket = -1,
+		.process = {.socket = -1},
 		.memory = -1,
 	};
 }
@@ -138,10 +125,9 @@ void unpack_helper_seal(struct unpack_helper *h)
 
 void unpack_helper_finish(struct unpack_helper *h)
 {
-	if (!h->pid)
+	if (!h->process.pid)
 		return;
-	close(steal_fd(&h->socket));
 	close(steal_fd(&h->memory));
-	helper_wait(&h->pid);
+	helper_finish(&h->process);
 	h->sealed = true;
 }

@@ -5,17 +5,16 @@
 
 #include "base/jail.h"
 #include "loader/unpacker.h"
+#include "vmm/helper.h"
 
 #include <stdbool.h>
-#include <sys/types.h>
 
 struct unpack_helper {
 	struct unpacker unpacker; /* what the loader is given */
 	int (*open_program)(const char *name);
 	enum jail_mode jail;
 	bool sealed;
-	pid_t pid;  /* 0: not started */
-	int socket; /* to it */
+	struct helper process;
 	int memory; /* a file in memory that it unpacks to; empty between end and begin */
 };
 

@@ -238,11 +238,11 @@ static void test_dies(void **state)
 	u.lost = lost;
 	u.arg = told;
 	assert_int_equal(net_user_await(&u, loop), 0);
-	kill(u.pid, SIGKILL);
-	assert_int_equal(recv(u.control, &byte, 1, 0), 0); /* it is gone */
+	kill(u.process.pid, SIGKILL);
+	assert_int_equal(recv(u.process.socket, &byte, 1, 0), 0); /* it is gone */
 	loop_arm(loop, &soon, 1000000);
 	assert_int_equal(loop_run(loop), 0);
-	assert_int_equal(u.pid, 0);
+	assert_int_equal(u.process.pid, 0);
 	assert_string_equal(told, "net0: kvick-slirp ended by signal 9");
 	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
 	assert_int_equal(read(end.fd[0], &byte, 1), 0);

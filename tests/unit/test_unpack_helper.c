@@ -163,8 +163,8 @@ static void test_dies(void **state)
 
 	unpack_helper_init(&h, mode(), open_program);
 	check_one(&h, pack_gzip);
-	kill(h.pid, SIGKILL);
-	assert_int_equal(waitid(P_PID, (id_t)h.pid, &(siginfo_t){0}, WEXITED | WNOWAIT), 0);
+	kill(h.process.pid, SIGKILL);
+	assert_int_equal(waitid(P_PID, (id_t)h.process.pid, &(siginfo_t){0}, WEXITED | WNOWAIT), 0);
 	assert_int_equal(u->begin(u->arg, fd, OFF, len, SIZE), -EPIPE);
 	assert_string_equal(last_error(), "kvick-unpack ended before it had answered");
 	unpack_helper_finish(&h);
