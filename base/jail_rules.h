@@ -15,28 +15,16 @@
 #define U ROLE(JAIL_UNPACK)
 #define WHOLE UINT32_MAX
 
-/* Threads: waiting for each other, ending. */
-RULE(ALL | U, futex, "mutexes, conditions, joins")
+#define EVERY (ALL | U)
+#include "base/jail_shared_rules.h"
+
+/* Threads. */
 RULE(ALL | U, rt_sigreturn, "return from the signal that interrupts KVM_RUN")
-RULE(ALL | U, rt_sigprocmask, "glibc blocks signals while a thread starts, ends or is signalled")
-RULE(ALL | U, restart_syscall, "a wait that a stop and continue has interrupted")
 RULE(ALL | U, exit, "a thread ends")
-RULE(ALL | U, exit_group, "the process ends; glibc aborts on a damaged heap")
-RULE(ALL | U, getpid, "pthread_kill, abort")
-RULE(ALL | U, gettid, "pthread_kill, abort")
-RULE(ALL | U, tgkill, "interrupts another thread's KVM_RUN")
-RULE(ALL | U, tkill, "as above, as musl makes it")
+RULE(ALL | U, tkill, "interrupts another thread's KVM_RUN, as musl makes it")
 RULE(ALL | U, sched_yield, "glibc's lock elision and thread exit")
 RULE(ALL | U, rseq, "glibc unregisters a thread that ends")
 RULE(ALL | U, set_robust_list, "as above")
-
-/* Memory of the monitor's own. */
-RULE(ALL | U, brk, "malloc")
-RULE(ALL | U, munmap, "free")
-RULE(ALL | U, madvise, "free; a reset gives guest memory back to the host")
-RULE(ALL | U, mremap, "realloc")
-RULE_ARG(ALL | U, mmap, 2, 4 /* PROT_EXEC */, 0, "malloc; never executable")
-RULE_ARG(ALL | U, mprotect, 2, 4, 0, "malloc grows an arena; never executable")
 
 /* Time. */
 RULE(ALL, clock_gettime, "where the vDSO cannot tell the time by itself")

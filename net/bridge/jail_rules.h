@@ -9,11 +9,13 @@
 #define G ROLE(0)
 #define WHOLE UINT32_MAX
 
+#define EVERY G
+#include "base/jail_shared_rules.h"
+
 /* The watch. */
 RULE(G, poll, "waits for the VM's end and for what happens to its NIC")
 RULE(G, ppoll, "waits for dnsmasq's end")
 RULE(G, pselect6, "libnftables waits for answers")
-RULE(G, restart_syscall, "a wait that a stop and continue has interrupted")
 RULE(G, recvfrom, "the monitor, netlink")
 RULE(G, sendto, "as above")
 RULE(G, clock_gettime, "where the vDSO cannot tell the time by itself")
@@ -54,21 +56,9 @@ RULE(G, geteuid, "whose the state has to be")
 RULE(G, pidfd_open, "its process")
 RULE(G, pidfd_send_signal, "it is to read who has left, or to end")
 
-/* Memory, and the end. */
-RULE(G, brk, "malloc")
-RULE(G, munmap, "free")
-RULE(G, madvise, "free")
-RULE(G, mremap, "realloc")
-RULE_ARG(G, mmap, 2, 4 /* PROT_EXEC */, 0, "malloc; never executable")
-RULE_ARG(G, mprotect, 2, 4, 0, "malloc grows an arena; never executable")
+/* Libraries, and abort. */
 RULE(G, getrandom, "seeds of malloc and of jansson's tables")
-RULE(G, futex, "locks within libraries")
-RULE(G, rt_sigprocmask, "abort")
 RULE(G, rt_sigaction, "abort")
-RULE(G, getpid, "netlink's ports; abort")
-RULE(G, gettid, "abort")
-RULE(G, tgkill, "abort")
-RULE(G, exit_group, "the process ends")
 
 #undef G
 #undef WHOLE

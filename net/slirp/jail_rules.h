@@ -8,13 +8,15 @@
 #define S ROLE(0)
 #define WHOLE UINT32_MAX
 
+#define EVERY S
+#include "base/jail_shared_rules.h"
+
 /* The loop, and the guest's packets. */
 RULE(S, ppoll, "waits for packets, sockets and the end")
 RULE(S, recvmmsg, "packets of the guest")
 RULE(S, sendmmsg, "packets for the guest")
 RULE(S, sendmsg, "as above, large ones")
 RULE(S, clock_gettime, "where the vDSO cannot tell the time by itself")
-RULE(S, restart_syscall, "a wait that a stop and continue has interrupted")
 RULE(S, write, "how its start went; messages")
 
 /* Connections, datagrams and pings, which libslirp makes. Raw sockets need a capability, and it has
@@ -49,21 +51,9 @@ RULE(S, lseek, "as above")
 RULE(S, read, "as above")
 RULE_ARG(S, ioctl, 1, WHOLE, 0x8933 /* SIOCGIFINDEX */, "a resolver on one of the host's links")
 
-/* Memory, and the end. */
-RULE(S, brk, "malloc")
-RULE(S, munmap, "free")
-RULE(S, madvise, "free")
-RULE(S, mremap, "realloc")
-RULE_ARG(S, mmap, 2, 4 /* PROT_EXEC */, 0, "malloc; never executable")
-RULE_ARG(S, mprotect, 2, 4, 0, "malloc grows an arena; never executable")
+/* Libraries, and abort. */
 RULE(S, getrandom, "numbers of questions to the resolver; seeds of malloc")
-RULE(S, futex, "locks within libraries")
-RULE(S, rt_sigprocmask, "abort")
 RULE(S, rt_sigaction, "abort")
-RULE(S, getpid, "abort")
-RULE(S, gettid, "abort")
-RULE(S, tgkill, "abort")
-RULE(S, exit_group, "the process ends")
 
 #undef S
 #undef WHOLE
