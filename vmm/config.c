@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: MIT
 // The table of everything that can be said about a machine, and what must hold between the values.
 #include "vmm/config.h"
+
 #include "base/fd.h"
 #include "base/jail.h"
 #include "base/log.h"
 #include "base/util.h"
 #include "blk/engine.h"
 #include "hw/mem.h"
+#include "vmm/config_private.h"
 #include "vmm/disk_config.h"
 #include "vmm/machine.h"
 #include "vmm/net_config.h"
-#include "vmm/places.h"
 #include "vmm/rundir.h"
 
 #include <errno.h>
@@ -27,8 +28,6 @@
 #define MEMORY_MIN MIB(1)
 #define MEMORY_MAX (GIB(1) << 10)
 #define SECONDS_MAX (1000000000ull * NSEC_PER_SEC)
-#define CONFIG_DEVICES 2u /* vsock and rng */
-#define TRANSPORT_AUTO 2u /* beside enum machine_transport: one of these is to be chosen */
 
 static const char *const backings[] = {[MEM_PRIVATE] = "private", [MEM_SHARED] = "shared", NULL};
 static const char *const transports[] = {
@@ -285,288 +284,6 @@ static int check_env(struct config *c)
 	return 0;
 }
 
-/* Whether there is room for one more disk or NIC. */
-static int check_count(const struct config *c)
-{
-	unsigned count = c->disk_count + c->nic_count;
-
-	if (count == MACHINE_PLUGGED_MAX)
-		return fail(EINVAL, "at most %u disks and NICs", MACHINE_PLUGGED_MAX);
-	if (c->transport == TRANSPORT_MMIO && count >= MACHINE_DISKS_MMIO)
-		return fail(EINVAL, "at most %u disks and NICs, or %u with --transport pci",
-			MACHINE_DISKS_MMIO, MACHINE_PLUGGED_MAX);
-	return 0;
-}
-
-static int add_disk(struct config *c, const char *text)
-{
-	int rc = check_count(c);
-
-	if (rc)
-		return rc;
-	if (c->disk_count == MACHINE_DISKS_MAX)
-		return fail(EINVAL, "at most %u disks", MACHINE_DISKS_MAX);
-	return disk_parse(&c->disks[c->disk_count++], text);
-}
-
-/* ... and a NIC, which commands call by its name as well. */
-static int check_with_nic(const struct disk_config *d, const struct net_config *n)
-{
-	if (!strcmp(disk_name(d), n->id))
-		return fail(
-			EINVAL, "a disk and a NIC are called %s; id=NAME gives one another", n->id);
-	if (d->slot && d->slot == n->slot)
-		return fail(EINVAL, "disk %s: addr %u is taken by NIC %s", disk_name(d), d->slot,
-			n->id);
-	return 0;
-}
-
-static int check_pair(const struct disk_config *d, const struct disk_config *other)
-{
-	if (!strcmp(disk_name(d), disk_name(other)))
-		return fail(EINVAL, "two disks are called %s; id=NAME gives one another name",
-			disk_name(d));
-	if (d->slot && d->slot == other->slot)
-		return fail(EINVAL, "disk %s: addr %u is taken by disk %s", disk_name(d), d->slot,
-			disk_name(other));
-	return 0;
-}
-
-/* The last one beside those before it. */
-static int check_together(const struct config *c)
-{
-	const struct disk_config *d = &c->disks[c->disk_count - 1];
-	int rc = 0;
-
-	if (d->slot && c->transport == TRANSPORT_MMIO)
-		return fail(EINVAL, "disk %s: addr needs --transport pci", disk_name(d));
-	for (unsigned i = 0; i + 1 < c->disk_count && !rc; i++)
-		rc = check_pair(d, &c->disks[i]);
-	for (unsigned i = 0; i < c->nic_count && !rc; i++)
-		rc = check_with_nic(d, &c->nics[i]);
-	return rc;
-}
-
-/* The keys of a disk that is a file and nothing else: malloc'd, its commas doubled. */
-static char *keys_of_file(const char *path)
-{
-	char *text = malloc(sizeof("path=") + 2 * strlen(path));
-	char *to = text ? stpcpy(text, "path=") : NULL;
-
-	for (; to && *path; path++) {
-		*to++ = *path;
-		if (*path == ',')
-			*to++ = ',';
-	}
-	if (to)
-		*to = '\0';
-	return text;
-}
-
-/* What is no directory is a disk. What is not there is told by who opens it as one. */
-static int check_root(struct config *c)
-{
-	char *text;
-	struct stat st;
-	int rc;
-
-	if (!c->rootfs)
-		return 0;
-	if (strncmp(c->rootfs, "path=", 5) == 0)
-		text = strdup(c->rootfs);
-	else if (stat(c->rootfs, &st) < 0 || S_ISDIR(st.st_mode))
-		return 0;
-	else
-		text = keys_of_file(c->rootfs);
-	if (!text)
-		return fail(ENOMEM, "out of memory");
-	c->root_disk = true;
-	rc = add_disk(c, text);
-	free(text);
-	rc = rc ? rc : check_together(c);
-	return rc ? fail_context(rc, "--rootfs") : 0;
-}
-
-/* Where each disk will be. */
-static int find_places(const struct config *c, unsigned place[MACHINE_DISKS_MAX])
-{
-	struct places p;
-	int rc;
-
-	places_init(&p);
-	for (unsigned i = 0; i < CONFIG_DEVICES; i++)
-		places_ask(&p, 0);
-	for (unsigned i = 0; i < c->disk_count; i++)
-		places_ask(&p, c->disks[i].slot);
-	for (unsigned i = 0; i < c->nic_count; i++)
-		places_ask(&p, c->nics[i].slot);
-	rc = places_settle(&p);
-	for (unsigned i = 0; i < CONFIG_DEVICES; i++)
-		places_take(&p, 0);
-	for (unsigned i = 0; i < c->disk_count; i++)
-		place[i] = places_take(&p, c->disks[i].slot);
-	return rc;
-}
-
-/* Linux names disks in the order of their places. */
-static int name_root(struct config *c, unsigned index)
-{
-	const struct disk_config *d = &c->disks[index];
-	unsigned place[MACHINE_DISKS_MAX], before = 0;
-	char first[2] = "";
-	int n, rc = find_places(c, place);
-
-	if (rc)
-		return rc;
-	for (unsigned i = 0; i < c->disk_count; i++)
-		before += place[i] < place[index];
-	if (before >= 26)
-		first[0] = 'a';
-	n = snprintf(c->root_device, sizeof(c->root_device), "/dev/vd%s%c", first,
-		(char)('a' + before % 26));
-	if (d->root)
-		snprintf(c->root_device + n, sizeof(c->root_device) - (size_t)n, "%u", d->root);
-	return 0;
-}
-
-/* Of run it is what --rootfs names; of boot, what a disk's root= says. */
-static int find_root(struct config *c)
-{
-	bool run = c->fields.command & RUN;
-	int rc = c->root_disk ? name_root(c, 0) : 0;
-
-	for (unsigned i = c->root_disk; i < c->disk_count && !rc; i++) {
-		if (!disk_is_root(&c->disks[i]))
-			continue;
-		if (run)
-			return fail(EINVAL, "--disk: root: is a key of --rootfs");
-		if (*c->root_device)
-			return fail(EINVAL, "--disk: root: is given for two disks");
-		rc = name_root(c, i);
-	}
-	return rc;
-}
-
-/* vhost has no way to tell virtio-mmio what an interrupt is for. */
-static bool wants_pci(const struct config *c)
-{
-	bool pci = false;
-
-	for (unsigned i = 0; i < c->nic_count; i++)
-		pci |= c->nics[i].kind == NET_TAP || c->nics[i].kind == NET_BRIDGE;
-	return pci;
-}
-
-/*
- * On PCI an interrupt costs the guest no exits, where virtio-mmio has two; but to look for its
- * devices costs Linux a thousand more at the start. docs/speed.md has both, measured.
- */
-static void choose_transport(struct config *c)
-{
-	if (c->transport == TRANSPORT_AUTO)
-		c->transport = c->disk.count || wants_pci(c) ? TRANSPORT_PCI : TRANSPORT_MMIO;
-}
-
-static int check_nic_with(const struct net_config *n, const struct net_config *other)
-{
-	if (!strcmp(n->id, other->id))
-		return fail(
-			EINVAL, "two NICs are called %s; id=NAME gives one another name", n->id);
-	if (n->slot && n->slot == other->slot)
-		return fail(
-			EINVAL, "NIC %s: addr %u is taken by NIC %s", n->id, n->slot, other->id);
-	return 0;
-}
-
-static int add_nic(struct config *c, const char *text)
-{
-	struct net_config *n = &c->nics[c->nic_count];
-	unsigned index = c->nic_count++;
-	int rc = net_parse(n, text);
-
-	if (!rc)
-		rc = net_set_defaults(n, index);
-	for (unsigned i = 0; i < index && !rc; i++)
-		rc = check_nic_with(n, &c->nics[i]);
-	if (!rc && n->kind == NET_NONE && c->net.count > 1)
-		rc = fail(EINVAL, "none: is to be the only one");
-	return rc;
-}
-
-/* What can be said of them once it is known what they are on. */
-static int check_places(const struct config *c)
-{
-	for (unsigned i = 0; i < c->nic_count; i++)
-		if (c->nics[i].slot && c->transport == TRANSPORT_MMIO)
-			return fail(EINVAL, "NIC %s: addr needs --transport pci", c->nics[i].id);
-	if (c->transport == TRANSPORT_MMIO && c->nic_count > MACHINE_DISKS_MMIO)
-		return fail(EINVAL, "at most %u, or %u with --transport pci", MACHINE_DISKS_MMIO,
-			MACHINE_NICS_MAX);
-	return 0;
-}
-
-/* They are the first NIC's that can have them. */
-static int share_ports(struct config *c)
-{
-	struct net_config *n = c->nics;
-	int rc = 0;
-
-	while (n < c->nics + c->nic_count && n->kind != NET_USER)
-		n++;
-	if (c->publish.count && n == c->nics + c->nic_count)
-		return fail(EINVAL, "--publish %s: needs --net user", c->publish.items[0]);
-	for (unsigned i = 0; i < c->publish.count && !rc; i++)
-		rc = net_publish(n, c->publish.items[i]);
-	return rc;
-}
-
-/* "none" is no NIC, where there might be one without it. */
-static void drop_none(struct config *c)
-{
-	if (c->nic_count && c->nics[0].kind == NET_NONE)
-		net_config_finish(&c->nics[--c->nic_count]);
-}
-
-static int check_nics(struct config *c)
-{
-	int rc = 0;
-
-	if (c->net.count > MACHINE_NICS_MAX)
-		return fail(EINVAL, "--net: at most %u NICs", MACHINE_NICS_MAX);
-	c->nics = calloc(MAX(c->net.count, 1), sizeof(*c->nics));
-	if (!c->nics)
-		return fail(ENOMEM, "out of memory");
-	for (unsigned i = 0; i < c->net.count && !rc; i++)
-		rc = add_nic(c, c->net.items[i]);
-	if (!rc && !c->net.count && c->fields.command & RUN)
-		rc = add_nic(c, "user");
-	if (!rc) {
-		drop_none(c);
-		choose_transport(c);
-		rc = check_places(c);
-	}
-	return rc ? fail_context(rc, "--net") : share_ports(c);
-}
-
-static int check_disks(struct config *c)
-{
-	int rc;
-
-	if (!c->disk.count && !c->rootfs)
-		return 0;
-	c->disks = calloc(MACHINE_DISKS_MAX, sizeof(*c->disks));
-	if (!c->disks)
-		return fail(ENOMEM, "out of memory");
-	rc = check_root(c);
-	for (unsigned i = 0; i < c->disk.count && !rc; i++) {
-		rc = add_disk(c, c->disk.items[i]);
-		rc = rc ? rc : check_together(c);
-		if (rc)
-			fail_context(rc, "--disk");
-	}
-	return rc ? rc : find_root(c);
-}
-
 int config_check(struct config *c)
 {
 	int rc;
@@ -586,9 +303,9 @@ int config_check(struct config *c)
 	if (!rc)
 		rc = check_env(c);
 	if (!rc)
-		rc = check_nics(c);
+		rc = config_nics_check(c);
 	if (!rc)
-		rc = check_disks(c);
+		rc = config_disks_check(c);
 	if (!rc && (c->fields.command & RUN) && !c->command.count)
 		rc = fail(EINVAL, "no command; try: kvick run -- uname -a");
 	return rc;
