@@ -8,6 +8,7 @@
 #include "base/loop.h"
 #include "base/util.h"
 #include "cli/cli.h"
+#include "cli/command.h"
 #include "cli/control.h"
 #include "vmm/disk.h"
 #include "vmm/machine.h"
@@ -16,61 +17,6 @@
 #include <poll.h>
 #include <stdio.h>
 #include <sys/socket.h>
-
-struct options {
-	bool help;
-	uint64_t timeout_ns;
-	struct field_list words;
-};
-
-enum { ATTACH = 1, DETACH = 2 };
-
-static const struct field table[] = {
-	{"timeout", "SECONDS", "how long the guest may take to let go of it",
-		.offset = offsetof(struct options, timeout_ns), .type = FIELD_SECONDS,
-		.fallback = "30", .max = 1000000 * NSEC_PER_SEC, .commands = DETACH, .letter = 't'},
-	{"help", NULL, "this text", .offset = offsetof(struct options, help), .type = FIELD_FLAG,
-		.commands = ATTACH | DETACH, .letter = 'h'},
-	{"words", "WORDS", "the VM and the device", .offset = offsetof(struct options, words),
-		.type = FIELD_LIST, .commands = ATTACH | DETACH | FIELD_NO_ARGS},
-};
-
-/* One of the commands: the VM and the device are o->words. */
-struct command {
-	unsigned which;
-	const char *usage;
-	int (*act)(const struct options *o);
-	void (*more_help)(FILE *out); /* NULL: none */
-};
-
-/* 0 or -errno. */
-static int parse(struct fields *f, const struct options *o, int argc, char **argv)
-{
-	int rc = fields_parse_words(f, "words", argc, argv);
-
-	if (!rc && !o->help && o->words.count != 2)
-		rc = fail(EINVAL, "which VM and which device? see kvick %s --help", argv[0]);
-	return rc;
-}
-
-static int run(const struct command *c, int argc, char **argv)
-{
-	struct options o = {0};
-	struct fields f = {
-		.table = table, .count = ARRAY_SIZE(table), .command = c->which, .values = &o};
-	int rc = parse(&f, &o, argc, argv);
-
-	if (!rc && o.help) {
-		puts(c->usage);
-		fields_print_help(&f, stdout);
-		if (c->more_help)
-			c->more_help(stdout);
-	} else if (!rc && o.words.items) {
-		rc = c->act(&o);
-	}
-	fields_finish(&f);
-	return rc < 0 ? cli_failed() : STATUS_OK;
-}
 
 /* ---- attach-disk ---- */
 
@@ -105,7 +51,7 @@ static int pass(const char *vm, const char *keys, const struct disk_files *files
 	return rc;
 }
 
-static int attach(const struct options *o)
+static int attach(const struct command_options *o)
 {
 	const char *vm = o->words.items[0], *keys = o->words.items[1];
 	struct disk_config disk;
@@ -129,7 +75,8 @@ static void disk_help(FILE *out)
 int cmd_attach_disk(int argc, char **argv)
 {
 	static const struct command c = {
-		.which = ATTACH,
+		.kind = COMMAND_ASKS,
+		.missing = "which VM and which device? see kvick attach-disk --help",
 		.usage = "usage: kvick attach-disk NAME KEYS\n\n"
 			 "Gives the guest of VM NAME one more disk. The VM must be on PCI, as one "
 			 "made with\n--disk or --transport pci is.\n",
@@ -137,7 +84,7 @@ int cmd_attach_disk(int argc, char **argv)
 		.more_help = disk_help,
 	};
 
-	return run(&c, argc, argv);
+	return command_run(&c, argc, argv);
 }
 
 /* ---- attach-nic ---- */
@@ -238,7 +185,7 @@ static int open_and_pass(const char *vm, const char *keys, const struct net_conf
 	return rc;
 }
 
-static int attach_nic(const struct options *o)
+static int attach_nic(const struct command_options *o)
 {
 	const char *vm = o->words.items[0], *keys = o->words.items[1];
 	const struct api_question status = {.verb = "status"};
@@ -263,7 +210,8 @@ static int attach_nic(const struct options *o)
 int cmd_attach_nic(int argc, char **argv)
 {
 	static const struct command c = {
-		.which = ATTACH,
+		.kind = COMMAND_ASKS,
+		.missing = "which VM and which device? see kvick attach-nic --help",
 		.usage = "usage: kvick attach-nic NAME KEYS\n\n"
 			 "Gives the guest of VM NAME one more NIC on a tap. The VM must be on PCI, "
 			 "as "
@@ -272,7 +220,7 @@ int cmd_attach_nic(int argc, char **argv)
 		.act = attach_nic,
 	};
 
-	return run(&c, argc, argv);
+	return command_run(&c, argc, argv);
 }
 
 /* ---- detach ---- */
@@ -305,7 +253,7 @@ static int ask(const char *vm, const char *id, int told)
 	return rc;
 }
 
-static int detach(const struct options *o)
+static int detach(const struct command_options *o)
 {
 	const char *vm = o->words.items[0], *id = o->words.items[1];
 	CLEANUP_FD int here = -1;
@@ -325,7 +273,8 @@ static int detach(const struct options *o)
 int cmd_detach(int argc, char **argv)
 {
 	static const struct command c = {
-		.which = DETACH,
+		.kind = COMMAND_WAITS,
+		.missing = "which VM and which device? see kvick detach --help",
 		.usage =
 			"usage: kvick detach [OPTIONS] NAME ID\n\n"
 			"Asks the guest of VM NAME to let go of its disk or NIC ID, as kvick "
@@ -334,5 +283,5 @@ int cmd_detach(int argc, char **argv)
 		.act = detach,
 	};
 
-	return run(&c, argc, argv);
+	return command_run(&c, argc, argv);
 }

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "cli/cli.h"
+#include "cli/command.h"
 #include "cli/control.h"
 
 #include <dirent.h>
@@ -16,18 +17,6 @@
 #include <sys/stat.h>
 
 #define SECTOR 512u
-
-struct options {
-	bool help;
-	struct field_list words;
-};
-
-static const struct field table[] = {
-	{"help", NULL, "this text", .offset = offsetof(struct options, help), .type = FIELD_FLAG,
-		.commands = 1, .letter = 'h'},
-	{"words", "WORDS", "the VM, the disk, its size", .offset = offsetof(struct options, words),
-		.type = FIELD_LIST, .commands = 1 | FIELD_NO_ARGS},
-};
 
 static const char *text(const json_t *object, const char *key)
 {
@@ -154,8 +143,9 @@ static int grow_file(const char *vm, const char *id, const char *text_of_size)
 	return rc < 0 ? fail_context(rc, "%s", vm) : 0;
 }
 
-static int resize(char **words)
+static int resize(const struct command_options *o)
 {
+	char **words = o->words.items;
 	struct api_question question = {.verb = "resize-disk"};
 	json_t *args = json_object();
 	int rc;
@@ -171,31 +161,18 @@ static int resize(char **words)
 	return rc;
 }
 
-/* 0 or -errno. */
-static int parse(struct fields *f, const struct options *o, int argc, char **argv)
-{
-	int rc = fields_parse_words(f, "words", argc, argv);
-
-	if (!rc && !o->help && (o->words.count < 2 || o->words.count > 3))
-		rc = fail(EINVAL, "which VM and disk? kvick resize-disk NAME ID [SIZE]");
-	return rc;
-}
-
 int cmd_resize_disk(int argc, char **argv)
 {
-	struct options o = {0};
-	struct fields f = {.table = table, .count = ARRAY_SIZE(table), .command = 1, .values = &o};
-	int rc = parse(&f, &o, argc, argv);
+	static const struct command c = {
+		.kind = COMMAND_ASKS,
+		.more = 1,
+		.missing = "which VM and disk? kvick resize-disk NAME ID [SIZE]",
+		.usage = "usage: kvick resize-disk NAME ID [SIZE]\n\n"
+			 "Tells the guest of VM NAME that its disk ID, as kvick status calls it, "
+			 "has grown.\nWith SIZE its file is made that large first: MiB, or with a "
+			 "suffix K, M, G or T.\n",
+		.act = resize,
+	};
 
-	if (!rc && o.help) {
-		puts("usage: kvick resize-disk NAME ID [SIZE]\n\n"
-		     "Tells the guest of VM NAME that its disk ID, as kvick status calls it, has "
-		     "grown.\nWith SIZE its file is made that large first: MiB, or with a suffix "
-		     "K, M, G or T.\n");
-		fields_print_help(&f, stdout);
-	} else if (!rc && o.words.items) {
-		rc = resize(o.words.items);
-	}
-	fields_finish(&f);
-	return rc < 0 ? cli_failed() : STATUS_OK;
+	return command_run(&c, argc, argv);
 }
