@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What init does about the network, in a network namespace of its own with taps for NICs, and with
 // roots made for it; and what it is told to do.
+#include "example_net.h"
 #include "test.h"
 
 #include "cli/guest_net.h"
@@ -30,15 +31,6 @@
 static struct boot boot;
 static bool isolated;
 
-static const struct proto_net first = {.mac = {2, 0, 0, 0, 0, 1},
-	.mtu = 9000,
-	.prefix4 = 24,
-	.prefix6 = 64,
-	.address4 = {10, 0, 2, 15},
-	.gateway4 = {10, 0, 2, 2},
-	.address6 = {0xfe, 0xc0, [15] = 0x15},
-	.gateway6 = {0xfe, 0xc0, [15] = 2},
-	.resolvers = {{[10] = 0xff, 0xff, 10, 0, 2, 3}, {0xfe, 0xc0, [15] = 3}}};
 static const struct proto_net second = {.mac = {2, 0, 0, 0, 0, 2},
 	.prefix4 = 30,
 	.address4 = {192, 168, 7, 2},
@@ -203,19 +195,19 @@ static void expect_ipv6(const char *name)
 
 static void two_interfaces_are_set_up(void **state)
 {
-	struct proto_request q = request_of(2, &first, &second);
+	struct proto_request q = request_of(2, &example_net, &second);
 	int a, b;
 
 	need_isolation();
 	b = need_tap("b", second.mac);
-	a = need_tap("a", first.mac);
+	a = need_tap("a", example_net.mac);
 	net_configure(&boot, &q, 0);
 	if (boot.n_troubles)
 		fail_msg("%s %s: %s", boot.troubles[0].what, boot.troubles[0].name,
 			strerror(boot.troubles[0].error));
 	expect_ipv4("a", "10.0.2.15", "10.0.2.255");
 	expect_ipv4("b", "192.168.7.2", "192.168.7.3");
-	assert_int_equal(ask_about("a", SIOCGIFMTU).ifr_mtu, 9000);
+	assert_int_equal(ask_about("a", SIOCGIFMTU).ifr_mtu, 65520);
 	assert_int_equal(ask_about("b", SIOCGIFMTU).ifr_mtu, 1500);
 	assert_int_equal(route_metric("a", "10.0.2.2"), 0);
 	assert_int_equal(route_metric("b", "192.168.7.1"), 1);
@@ -238,7 +230,7 @@ static int64_t clock_ms(void)
 
 static void missing_interface_is_given_up(void **state)
 {
-	struct proto_request q = request_of(2, &first, &second);
+	struct proto_request q = request_of(2, &example_net, &second);
 	int64_t start;
 	int b;
 
@@ -249,7 +241,7 @@ static void missing_interface_is_given_up(void **state)
 	assert_in_range(clock_ms() - start, 300, 3000);
 	assert_int_equal(boot.n_troubles, 1);
 	assert_string_equal(boot.troubles[0].what, "network interface");
-	assert_string_equal(boot.troubles[0].name, "02:00:00:00:00:01");
+	assert_string_equal(boot.troubles[0].name, "02:01:02:03:04:05");
 	assert_int_equal(boot.troubles[0].error, ENODEV);
 	expect_ipv4("b", "192.168.7.2", "192.168.7.3"); /* the other is set up all the same */
 	start = clock_ms();
@@ -264,14 +256,14 @@ static void *make_late(void *arg)
 	int *fd = arg;
 
 	nanosleep(&wait, NULL); /* until net_configure waits */
-	*fd = make_tap("late", first.mac);
+	*fd = make_tap("late", example_net.mac);
 	return NULL;
 }
 
 /* It is announced, first with a MAC that is not yet its own. */
 static void late_interface_is_waited_for(void **state)
 {
-	struct proto_request q = request_of(1, &first, NULL);
+	struct proto_request q = request_of(1, &example_net, NULL);
 	int fd = -1, probe;
 	int64_t start = clock_ms();
 	pthread_t thread;
@@ -293,13 +285,13 @@ static void late_interface_is_waited_for(void **state)
 static void kernel_without_ipv6_will_do(void **state)
 {
 	static const char off[] = "/proc/sys/net/ipv6/conf/default/disable_ipv6";
-	struct proto_request q = request_of(1, &first, NULL);
+	struct proto_request q = request_of(1, &example_net, NULL);
 	int a;
 
 	need_isolation();
 	if (have_ipv6())
 		write_text(off, "1");
-	a = need_tap("a", first.mac);
+	a = need_tap("a", example_net.mac);
 	net_configure(&boot, &q, 0);
 	assert_int_equal(boot.n_troubles, 0);
 	expect_ipv4("a", "10.0.2.15", "10.0.2.255");
@@ -316,11 +308,11 @@ static void kernel_without_ipv6_will_do(void **state)
 
 static void troubles_are_told(void **state)
 {
-	struct proto_request q = request_of(1, &first, NULL);
+	struct proto_request q = request_of(1, &example_net, NULL);
 	int a;
 
 	need_isolation();
-	a = need_tap("a", first.mac);
+	a = need_tap("a", example_net.mac);
 	q.nets[0].prefix6 = 0;
 	q.nets[0].mtu = 5; /* the kernel wants more */
 	q.nets[0].gateway4[0] = 11;
@@ -338,7 +330,7 @@ static void troubles_are_told(void **state)
 
 static void other_end_is_put_into_words(void **state)
 {
-	struct net_guest g = {.mac = {2, 0, 0, 0, 0, 1}, .mtu = 9000, .prefix = 24, .prefix6 = 64};
+	struct net_guest g = {.mac = {2, 1, 2, 3, 4, 5}, .mtu = 65520, .prefix = 24, .prefix6 = 64};
 	struct proto_net n;
 
 	inet_pton(AF_INET, "10.0.2.15", &g.address);
@@ -348,7 +340,7 @@ static void other_end_is_put_into_words(void **state)
 	inet_pton(AF_INET6, "fec0::2", &g.gateway6);
 	inet_pton(AF_INET6, "fec0::3", &g.resolver6[2]);
 	guest_net_put(&n, &g);
-	assert_memory_equal(&n, &first, sizeof(n));
+	assert_memory_equal(&n, &example_net, sizeof(n));
 }
 
 static void resolvers_that_fit_are_told(void **state)
@@ -373,7 +365,7 @@ static void resolvers_that_fit_are_told(void **state)
 
 static void in_root(void (*test)(const struct proto_request *q), bool in_memory)
 {
-	struct proto_request q = request_of(2, &first, &second);
+	struct proto_request q = request_of(2, &example_net, &second);
 	char dir[] = "/tmp/kvick-test-root.XXXXXX";
 	int status = -1;
 	pid_t pid;

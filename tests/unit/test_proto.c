@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The protocol of guest/proto.h and the ring beside it: round trips, bounds, and broken input.
+#include "example_net.h"
 #include "test.h"
 
 #include "guest/proto.h"
@@ -211,16 +212,6 @@ static void cut_messages_are_refused(void **state)
 		proto_get_hello(&(struct proto_frame){.length = sizeof(p), .payload = p}, &hello),
 		-EPROTO);
 }
-
-static const struct proto_net example_net = {.mac = {2, 1, 2, 3, 4, 5},
-	.mtu = 65520,
-	.prefix4 = 24,
-	.prefix6 = 64,
-	.address4 = {10, 0, 2, 15},
-	.gateway4 = {10, 0, 2, 2},
-	.address6 = {0xfe, 0xc0, [15] = 0x15},
-	.gateway6 = {0xfe, 0xc0, [15] = 2},
-	.resolvers = {{[10] = 0xff, 0xff, 10, 0, 2, 3}, {0xfe, 0xc0, [15] = 3}, {0}}};
 
 static void request_round_trips(void **state)
 {
