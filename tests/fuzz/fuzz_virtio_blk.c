@@ -9,7 +9,7 @@
 // nothing that is not in guest memory.
 //
 // The input is a header (driver, features, ring size), then operations of eight bytes.
-#include "tests/unit/driver.h"
+#include "tests/fuzz/transport.h"
 
 #include "base/iov.h"
 #include "base/log.h"
@@ -17,14 +17,13 @@
 #include "base/stream.h"
 #include "blk/blk.h"
 #include "virtio/blk.h"
-#include "virtio/device.h"
 
 #include <errno.h>
 #include <linux/virtio_blk.h>
-#include <stdlib.h>
 
 #define RAM MIB(1)
 #define RINGS 0x1000u
+#define RING_ROOM 0x8000u
 #define QUEUES 2u
 #define SLOTS 8u
 #define SLOT_SECTORS 8u
@@ -52,11 +51,8 @@ struct slot {
 
 struct fuzz {
 	struct blk blk;
-	struct virtio_device *dev;
-	struct driver q[QUEUES];
-	struct queue_setup setup[QUEUES];
-	bool hostile, later, broken;
-	bool kick_again[QUEUES];
+	struct transport t;
+	bool later;
 	struct blk_request *pending[PENDING];
 	unsigned count;
 	bool flush_failed;
@@ -66,12 +62,6 @@ struct fuzz {
 static struct mem *mem;
 static struct loop *loop;
 static uint8_t disk[SIZE], shadow[SIZE], pattern[SIZE];
-
-static void check(bool ok)
-{
-	if (!ok)
-		abort();
-}
 
 /* ---- the disk ---- */
 
@@ -109,8 +99,8 @@ static void disk_submit(struct blk *b, struct blk_request *r)
 	struct fuzz *f = container_of(b, struct fuzz, blk);
 	const char *ram = mem_get(mem, 0, RAM);
 	bool moves = r->op == BLK_READ || r->op == BLK_WRITE;
-	bool cached = virtio_has_feature(f->dev, VIRTIO_BLK_F_FLUSH) &&
-		      f->dev->config[offsetof(struct virtio_blk_config, wce)];
+	bool cached = virtio_has_feature(f->t.dev, VIRTIO_BLK_F_FLUSH) &&
+		      f->t.dev->config[offsetof(struct virtio_blk_config, wce)];
 	uint64_t sum = 0;
 
 	for (unsigned i = 0; i < r->iovcnt && moves; i++) {
@@ -149,53 +139,10 @@ static void disk_destroy(struct blk *b)
 
 /* ---- the device ---- */
 
-static void on_raise(void *arg, unsigned index)
-{
-}
-
-static void on_nothing(void *arg)
-{
-}
-
-static void on_queue_broken(void *arg, const char *why)
-{
-	struct fuzz *f = arg;
-
-	check(f->hostile);
-	virtio_broken(f->dev, "%s", why);
-}
-
-static void on_needs_reset(void *arg)
-{
-	struct fuzz *f = arg;
-
-	check(f->hostile);
-	f->broken = true;
-}
-
-static void on_kick_again(void *arg, unsigned index)
-{
-	struct fuzz *f = arg;
-
-	f->kick_again[index] = true;
-}
-
-static void bring_up(struct fuzz *f)
-{
-	for (unsigned i = 0; i < QUEUES; i++) {
-		f->kick_again[i] = true;
-		check(queue_start(&f->dev->queues[i], mem, &f->setup[i], f->dev->features,
-			      &f->dev->host->queue) == 0);
-	}
-	f->dev->ops->start(f->dev);
-}
-
 static void take_down(struct fuzz *f)
 {
-	f->dev->ops->stop(f->dev);
+	transport_down(&f->t);
 	check(f->count == 0);
-	for (unsigned i = 0; i < QUEUES; i++)
-		queue_stop(&f->dev->queues[i], &f->setup[i]);
 }
 
 static void negotiate(struct fuzz *f, uint8_t bits)
@@ -203,23 +150,19 @@ static void negotiate(struct fuzz *f, uint8_t bits)
 	static const unsigned own[] = {VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_CONFIG_WCE,
 		VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_WRITE_ZEROES};
 
-	f->dev->features = 0;
+	f->t.dev->features = 0;
 	for (unsigned i = 0; i < ARRAY_SIZE(own); i++)
-		f->dev->features |= bits >> i & 1 ? f->dev->offered & 1ull << own[i] : 0;
-	f->dev->features |= bits & 0x10 ? 1ull << VIRTIO_RING_F_EVENT_IDX : 0;
-	f->dev->features |= bits & 0x20 ? 1ull << VIRTIO_RING_F_INDIRECT_DESC : 0;
+		f->t.dev->features |= bits >> i & 1 ? f->t.dev->offered & 1ull << own[i] : 0;
+	f->t.dev->features |= bits & 0x10 ? 1ull << VIRTIO_RING_F_EVENT_IDX : 0;
+	f->t.dev->features |= bits & 0x20 ? 1ull << VIRTIO_RING_F_INDIRECT_DESC : 0;
 }
 
 /* As a reset makes them: new rings. */
 static void renew(struct fuzz *f, uint8_t size_log2)
 {
-	for (unsigned i = 0; i < QUEUES; i++) {
-		driver_init(&f->q[i], mem, RINGS + 0x8000 * i, (uint16_t)(1u << size_log2), 0);
-		f->setup[i] = f->q[i].setup;
-	}
+	transport_renew(&f->t, RINGS, RING_ROOM, (uint16_t)(1u << size_log2));
 	for (unsigned i = 0; i < SLOTS; i++)
 		f->slot[i].busy = false;
-	f->broken = false;
 }
 
 /* The state survives being saved, also in a device that was used otherwise since. */
@@ -229,23 +172,23 @@ static void save_and_load(struct fuzz *f)
 	struct stream_in in;
 
 	stream_out_init(&out);
-	f->dev->ops->save(f->dev, &out);
+	f->t.dev->ops->save(f->t.dev, &out);
 	stream_in_init(&in, out.buf, out.len);
-	f->dev->ops->reset(f->dev);
-	check(virtio_blk_held(f->dev) == 0);
-	check(out.err == 0 && f->dev->ops->load(f->dev, &in) == 0);
+	f->t.dev->ops->reset(f->t.dev);
+	check(virtio_blk_held(f->t.dev) == 0);
+	check(out.err == 0 && f->t.dev->ops->load(f->t.dev, &in) == 0);
 	stream_out_finish(&out);
 }
 
 static void write_config(struct fuzz *f, const uint8_t op[8])
 {
-	unsigned off = op[1] % f->dev->config_len;
-	unsigned len = MIN(1u << op[2] % 4, f->dev->config_len - off);
+	unsigned off = op[1] % f->t.dev->config_len;
+	unsigned len = MIN(1u << op[2] % 4, f->t.dev->config_len - off);
 	struct virtio_blk_config before, after;
 
-	memcpy(&before, f->dev->config, sizeof(before));
-	f->dev->ops->config_write(f->dev, off, op + 4, MIN(len, 4));
-	memcpy(&after, f->dev->config, sizeof(after));
+	memcpy(&before, f->t.dev->config, sizeof(before));
+	f->t.dev->ops->config_write(f->t.dev, off, op + 4, MIN(len, 4));
+	memcpy(&after, f->t.dev->config, sizeof(after));
 	after.wce = before.wce;
 	check(memcmp(&before, &after, sizeof(before)) == 0);
 }
@@ -275,7 +218,7 @@ static uint64_t address_of(const void *p)
 static void offer(struct fuzz *f, unsigned index, bool indirect)
 {
 	const struct slot *s = &f->slot[index];
-	struct driver *d = &f->q[s->queue], table = {0};
+	struct driver *d = &f->t.q[s->queue], table = {0};
 	uint16_t first = (uint16_t)(index / QUEUES * PIECES), n = (uint16_t)(s->out_n + s->in_n);
 	uint64_t at = AREA + (index * PIECES + PIECES - 1) * PIECE + 0x1800;
 
@@ -377,7 +320,7 @@ static void ask(struct fuzz *f, const uint8_t op[8])
 	iov_write(s->out, s->out_n, 0, buf, len);
 	memset(buf, 0xee, sizeof(buf));
 	iov_write(s->in, s->in_n, 0, buf, s->in_len);
-	offer(f, index, virtio_has_feature(f->dev, VIRTIO_RING_F_INDIRECT_DESC) && op[2] & 0x80);
+	offer(f, index, virtio_has_feature(f->t.dev, VIRTIO_RING_F_INDIRECT_DESC) && op[2] & 0x80);
 }
 
 /* What a request that is over has come to. */
@@ -410,7 +353,7 @@ static void reap(struct fuzz *f)
 	uint32_t id, len;
 
 	for (unsigned i = 0; i < QUEUES; i++)
-		while (driver_reap(&f->q[i], &id, &len)) {
+		while (driver_reap(&f->t.q[i], &id, &len)) {
 			struct slot *s = &f->slot[id / PIECES * QUEUES + i];
 
 			check(id % PIECES == 0 && id / PIECES < SLOTS / QUEUES && len == s->in_len);
@@ -422,7 +365,7 @@ static void reap(struct fuzz *f)
 
 static void attack(struct fuzz *f, const uint8_t op[8])
 {
-	struct driver *d = &f->q[op[1] % QUEUES];
+	struct driver *d = &f->t.q[op[1] % QUEUES];
 	uint8_t *ram = mem_get(mem, 0, RAM);
 	uint64_t addr = (uint64_t)get_le16(op + 4) << (op[1] >> 4);
 	struct virtio_blk_outhdr h = {.type = op[3], .sector = get_le16(op + 6)};
@@ -450,28 +393,19 @@ static void attack(struct fuzz *f, const uint8_t op[8])
 
 /* ---- both ---- */
 
-static void kick_all(struct fuzz *f)
-{
-	for (unsigned i = 0; i < QUEUES; i++)
-		if (f->kick_again[i]) {
-			f->kick_again[i] = false;
-			f->dev->ops->kick(f->dev, i);
-		}
-}
-
 static void pause_or_reset(struct fuzz *f, const uint8_t op[8])
 {
 	take_down(f);
-	if (!f->hostile)
+	if (!f->t.hostile)
 		reap(f);
 	if (op[1] & 1) {
-		f->dev->ops->reset(f->dev);
+		f->t.dev->ops->reset(f->t.dev);
 		negotiate(f, op[2]);
-		renew(f, f->hostile ? op[3] % 9 : 5 + op[3] % 4);
+		renew(f, f->t.hostile ? op[3] % 9 : 5 + op[3] % 4);
 	} else {
 		save_and_load(f);
 	}
-	bring_up(f);
+	transport_up(&f->t);
 }
 
 static void operate(struct fuzz *f, const uint8_t op[8])
@@ -485,7 +419,7 @@ static void operate(struct fuzz *f, const uint8_t op[8])
 					     : 0);
 		break;
 	case 1:
-		f->kick_again[op[1] % QUEUES] = true;
+		f->t.kick_again[op[1] % QUEUES] = true;
 		break;
 	case 2:
 		if (op[1] < 64)
@@ -496,14 +430,14 @@ static void operate(struct fuzz *f, const uint8_t op[8])
 			write_config(f, op + 1);
 		break;
 	default:
-		if (f->hostile)
+		if (f->t.hostile)
 			attack(f, op);
 		else
 			ask(f, op);
-		f->kick_again[op[1] % QUEUES] |= op[0] & 0x80;
+		f->t.kick_again[op[1] % QUEUES] |= op[0] & 0x80;
 	}
-	kick_all(f);
-	if (!f->hostile)
+	transport_kick(&f->t);
+	if (!f->t.hostile)
 		reap(f);
 }
 
@@ -527,7 +461,7 @@ static struct virtio_device *get_device(struct fuzz *f)
 	return *dev;
 }
 
-static void begin(struct fuzz *f, const struct virtio_host *host, const uint8_t head[4])
+static void begin(struct fuzz *f, const uint8_t head[4])
 {
 	static const struct blk_ops ops = {
 		.submit = disk_submit,
@@ -542,28 +476,22 @@ static void begin(struct fuzz *f, const struct virtio_host *host, const uint8_t 
 		.physical_block = 4096,
 		.discard_align = head[1] & 0x40 ? 0 : 4096,
 		.read_only = head[1] & 0x80};
-	f->hostile = head[0] & 1;
+	f->t.hostile = head[0] & 1;
 	f->later = head[0] & 2;
 	memcpy(disk, pattern, SIZE);
 	memcpy(shadow, pattern, SIZE);
-	f->dev = get_device(f);
-	f->dev->mem = mem;
-	f->dev->io = loop;
-	f->dev->host = host;
+	f->t.dev = get_device(f);
+	f->t.mem = mem;
+	f->t.queues = QUEUES;
+	transport_attach(&f->t, loop);
 	negotiate(f, head[1]);
-	renew(f, f->hostile ? head[2] % 9 : 5 + head[2] % 4);
-	bring_up(f);
+	renew(f, f->t.hostile ? head[2] % 9 : 5 + head[2] % 4);
+	transport_up(&f->t);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct fuzz f;
-	const struct virtio_host host = {
-		.queue = {.raise = on_raise, .broken = on_queue_broken, .arg = &f},
-		.needs_reset = on_needs_reset,
-		.config_changed = on_nothing,
-		.kick_again = on_kick_again,
-	};
 
 	if (size < 4)
 		return 0;
@@ -574,17 +502,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			pattern[i] = (uint8_t)(i + i / 512 * 3);
 	}
 	memset(&f, 0, sizeof(f));
-	begin(&f, &host, data);
+	begin(&f, data);
 	for (size_t i = 4; i + 8 <= size && i < 4 + 8 * OPERATIONS; i += 8)
 		operate(&f, data + i);
 	take_down(&f);
-	if (!f.hostile) {
-		bring_up(&f); /* what is held is done at last */
+	if (!f.t.hostile) {
+		transport_up(&f.t); /* what is held is done at last */
 		take_down(&f);
-		check(virtio_blk_held(f.dev) == 0);
+		check(virtio_blk_held(f.t.dev) == 0);
 		reap(&f);
 		check(memcmp(disk, shadow, SIZE) == 0);
 	}
-	f.dev->ops->reset(f.dev);
+	f.t.dev->ops->reset(f.t.dev);
 	return 0;
 }

@@ -39,58 +39,10 @@ static struct watch stopper;
 
 /* ---- the device ---- */
 
-static void on_raise(void *arg, unsigned index)
-{
-}
-
-static void on_nothing(void *arg)
-{
-}
-
-static void on_queue_broken(void *arg, const char *why)
-{
-	struct fuzz *f = arg;
-
-	check(f->hostile);
-	virtio_broken(f->dev, "%s", why);
-}
-
-static void on_needs_reset(void *arg)
-{
-	struct fuzz *f = arg;
-
-	check(f->hostile);
-	f->broken = true;
-}
-
-static void on_kick_again(void *arg, unsigned index)
-{
-	struct fuzz *f = arg;
-
-	f->kick_again[index] = true;
-}
-
-static unsigned queue_count(const struct fuzz *f)
-{
-	return 2 * f->pairs + 1;
-}
-
-static void bring_up(struct fuzz *f)
-{
-	for (unsigned i = 0; i < queue_count(f); i++) {
-		f->kick_again[i] = true;
-		check(queue_start(&f->dev->queues[i], mem, &f->setup[i], f->dev->features,
-			      &f->dev->host->queue) == 0);
-	}
-	f->dev->ops->start(f->dev);
-}
-
 /* A packet that waits for buffers is lost with them. */
 static void take_down(struct fuzz *f)
 {
-	f->dev->ops->stop(f->dev);
-	for (unsigned i = 0; i < queue_count(f); i++)
-		queue_stop(&f->dev->queues[i], &f->setup[i]);
+	transport_down(&f->t);
 	for (unsigned i = 0; i < f->pairs; i++)
 		f->in[i].excuses++;
 }
@@ -110,33 +62,30 @@ static void negotiate(struct fuzz *f, uint8_t low, uint8_t high)
 	f->m.features = F(MAC) | F(STATUS);
 	for (unsigned i = 0; i < ARRAY_SIZE(sets); i++)
 		f->m.features |= bits >> i & 1 ? sets[i] : 0;
-	f->dev->features = f->m.features;
+	f->t.dev->features = f->m.features;
 }
 
 /* As a reset makes them: new rings. What was in them is not heard of again. */
 static void renew(struct fuzz *f, uint8_t bits)
 {
-	uint16_t size = (uint16_t)(1u << (f->hostile ? bits % 9 : 6 + bits % 3));
+	uint16_t size = (uint16_t)(1u << (f->t.hostile ? bits % 9 : 6 + bits % 3));
 
-	for (unsigned i = 0; i < queue_count(f); i++) {
-		driver_init(&f->q[i], mem, RINGS + RING_ROOM * i, size, 0);
-		f->setup[i] = f->q[i].setup;
+	transport_renew(&f->t, RINGS, RING_ROOM, size);
+	for (unsigned i = 0; i < f->t.queues; i++)
 		for (unsigned s = 0; s < SLOTS; s++)
 			f->slot[i][s].busy = false;
-	}
 	for (unsigned i = 0; i < f->pairs; i++) {
 		f->out[i].first = f->out[i].end;
 		f->smallest[i] = UINT32_MAX;
 	}
 	model_reset(&f->m, honest_mac);
-	f->broken = false;
 }
 
 /* ---- the hostile driver ---- */
 
 static void attack(struct fuzz *f, const uint8_t op[8])
 {
-	struct driver *d = &f->q[op[1] % queue_count(f)];
+	struct driver *d = &f->t.q[op[1] % f->t.queues];
 	uint8_t *ram = mem_get(mem, 0, RAM);
 	uint64_t addr = (uint64_t)get_le16(op + 4) << (op[1] >> 4);
 	struct virtio_net_hdr_v1 h;
@@ -161,7 +110,7 @@ static void attack(struct fuzz *f, const uint8_t op[8])
 	default:
 		mem_write(mem, addr, op + 2, 6);
 	}
-	f->kick_again[op[1] % queue_count(f)] |= op[0] >> 7;
+	f->t.kick_again[op[1] % f->t.queues] |= op[0] >> 7;
 }
 
 /* ---- both ---- */
@@ -172,7 +121,7 @@ static void check_left(struct fuzz *f, unsigned pair, const uint8_t *packet, siz
 	struct virtio_net_hdr_v1 h, again;
 
 	f->left++;
-	if (!f->hostile) {
+	if (!f->t.hostile) {
 		honest_check_left(f, pair, packet, len);
 		return;
 	}
@@ -200,7 +149,7 @@ static void stop_loop(void *arg, uint32_t events)
 /* It is for good, and there is a reason. */
 static void note_death(struct fuzz *f)
 {
-	bool closed = false, dead = virtio_net_link(f->dev) == VIRTIO_NET_LOST;
+	bool closed = false, dead = virtio_net_link(f->t.dev) == VIRTIO_NET_LOST;
 
 	for (unsigned i = 0; i < f->pairs; i++)
 		closed |= f->peer[i] < 0;
@@ -211,16 +160,12 @@ static void note_death(struct fuzz *f)
 /* Whatever is ready has its turn, and what comes of it is looked at. */
 static void settle(struct fuzz *f)
 {
-	for (unsigned i = 0; i < queue_count(f); i++)
-		if (f->kick_again[i]) {
-			f->kick_again[i] = false;
-			f->dev->ops->kick(f->dev, i);
-		}
+	transport_kick(&f->t);
 	check(loop_run(loop) == 0);
 	note_death(f);
 	if (!f->deaf)
 		read_all(f);
-	for (unsigned i = 0; i < f->pairs && !f->hostile; i++)
+	for (unsigned i = 0; i < f->pairs && !f->t.hostile; i++)
 		honest_reap(f, i);
 }
 
@@ -229,18 +174,18 @@ static void save_and_load(struct fuzz *f, const uint8_t op[8])
 {
 	struct stream_out out;
 	struct stream_in in;
-	bool damaged = f->hostile && op[4] & 1;
+	bool damaged = f->t.hostile && op[4] & 1;
 
 	stream_out_init(&out);
-	f->dev->ops->save(f->dev, &out);
+	f->t.dev->ops->save(f->t.dev, &out);
 	check(out.err == 0);
 	if (damaged)
 		out.buf[get_le16(op + 5) % out.len] ^= op[7];
 	stream_in_init(&in, out.buf, out.len);
-	f->dev->ops->reset(f->dev);
-	if (f->dev->ops->load(f->dev, &in)) {
+	f->t.dev->ops->reset(f->t.dev);
+	if (f->t.dev->ops->load(f->t.dev, &in)) {
 		check(damaged);
-		f->dev->ops->reset(f->dev);
+		f->t.dev->ops->reset(f->t.dev);
 	}
 	f->m.announce = true;
 	stream_out_finish(&out);
@@ -250,14 +195,14 @@ static void pause_or_reset(struct fuzz *f, const uint8_t op[8])
 {
 	take_down(f);
 	read_all(f);
-	if (op[2] & 1 || f->broken) {
-		f->dev->ops->reset(f->dev);
+	if (op[2] & 1 || f->t.broken) {
+		f->t.dev->ops->reset(f->t.dev);
 		negotiate(f, op[3], op[4]);
 		renew(f, op[5]);
 	} else {
 		save_and_load(f, op);
 	}
-	bring_up(f);
+	transport_up(&f->t);
 }
 
 /* An other end is closed. */
@@ -273,10 +218,10 @@ static void die(struct fuzz *f, unsigned pair)
 static void set_link(struct fuzz *f, bool up)
 {
 	f->m.up = up;
-	virtio_net_set_link(f->dev, up);
+	virtio_net_set_link(f->t.dev, up);
 	note_death(f);
-	check(f->hostile || f->dead ||
-		virtio_net_link(f->dev) == (up ? VIRTIO_NET_UP : VIRTIO_NET_DOWN));
+	check(f->t.hostile || f->dead ||
+		virtio_net_link(f->t.dev) == (up ? VIRTIO_NET_UP : VIRTIO_NET_DOWN));
 }
 
 static void check_config(const struct fuzz *f)
@@ -284,7 +229,7 @@ static void check_config(const struct fuzz *f)
 	struct virtio_net_config c;
 	bool announce = f->m.announce && has(f, VIRTIO_NET_F_GUEST_ANNOUNCE);
 
-	memcpy(&c, f->dev->config, sizeof(c));
+	memcpy(&c, f->t.dev->config, sizeof(c));
 	check(memcmp(c.mac, f->m.mac, 6) == 0);
 	check(c.status == (f->m.up && !f->dead ? VIRTIO_NET_S_LINK_UP : 0) +
 				  (announce ? VIRTIO_NET_S_ANNOUNCE : 0));
@@ -304,7 +249,7 @@ static void operate(struct fuzz *f, const uint8_t op[8])
 			die(f, op[2] % f->pairs);
 		break;
 	case 1:
-		f->kick_again[op[1] % queue_count(f)] = true;
+		f->t.kick_again[op[1] % f->t.queues] = true;
 		break;
 	case 2:
 	case 3:
@@ -315,7 +260,7 @@ static void operate(struct fuzz *f, const uint8_t op[8])
 	case 6:
 	case 7:
 	case 8:
-		if (!f->hostile)
+		if (!f->t.hostile)
 			honest_command(f, op);
 		else
 			attack(f, op);
@@ -323,21 +268,21 @@ static void operate(struct fuzz *f, const uint8_t op[8])
 	case 9:
 	case 10:
 	case 11:
-		if (!f->hostile)
+		if (!f->t.hostile)
 			honest_give(f, op);
 		else
 			attack(f, op);
 		break;
 	default:
-		if (!f->hostile)
+		if (!f->t.hostile)
 			honest_post(f, op);
 		else
 			attack(f, op);
 	}
 	settle(f);
-	if (f->broken)
+	if (f->t.broken)
 		pause_or_reset(f, op);
-	if (!f->hostile)
+	if (!f->t.hostile)
 		check_config(f);
 }
 
@@ -366,16 +311,16 @@ static struct net_counters count(const struct fuzz *f)
 {
 	struct virtio_net_counters c;
 
-	virtio_net_count(f->dev, &c);
+	virtio_net_count(f->t.dev, &c);
 	return c.port;
 }
 
-static void begin(struct fuzz *f, const struct virtio_host *host, const uint8_t head[4])
+static void begin(struct fuzz *f, const uint8_t head[4])
 {
 	bool large = head[0] & 0x10;
 	struct made *m;
 
-	f->hostile = head[0] & 1;
+	f->t.hostile = head[0] & 1;
 	f->deaf = head[0] & 2;
 	f->pairs = 1 + (head[0] >> 2) % PAIRS;
 	f->m = (struct model){.pairs_max = f->pairs, .mtu = large ? 9000 : 1500, .up = true};
@@ -383,16 +328,15 @@ static void begin(struct fuzz *f, const struct virtio_host *host, const uint8_t 
 	if (!m->dev)
 		make_device(f, m, large ? 9000 : 0);
 	memcpy(f->peer, m->peer, sizeof(f->peer));
-	f->mem = mem;
-	f->dev = m->dev;
-	f->dev->mem = mem;
-	f->dev->io = loop;
-	f->dev->host = host;
+	f->t.mem = mem;
+	f->t.dev = m->dev;
+	f->t.queues = 2 * f->pairs + 1;
+	transport_attach(&f->t, loop);
 	f->before = count(f);
-	virtio_net_set_link(f->dev, true);
+	virtio_net_set_link(f->t.dev, true);
 	negotiate(f, head[1], head[2]);
 	renew(f, head[3]);
-	bring_up(f);
+	transport_up(&f->t);
 }
 
 /* All that is under way is given the chance to arrive, and nothing may be left but what the driver
@@ -406,13 +350,13 @@ static void finish_traffic(struct fuzz *f)
 		before = f->delivered + f->used + f->left;
 		for (unsigned i = 0; i < f->m.pairs; i++) {
 			honest_give_all(f, i);
-			f->kick_again[2 * i] = f->kick_again[2 * i + 1] = true;
+			f->t.kick_again[2 * i] = f->t.kick_again[2 * i + 1] = true;
 		}
 		settle(f);
 		settle(f);
 	} while (f->delivered + f->used + f->left != before);
 	for (unsigned i = 0; i < f->m.pairs; i++)
-		check(f->q[2 * i + 1].avail_next == f->q[2 * i + 1].used_next);
+		check(f->t.q[2 * i + 1].avail_next == f->t.q[2 * i + 1].used_next);
 }
 
 static uint64_t count_left(int fd)
@@ -451,20 +395,20 @@ static void end(struct fuzz *f)
 {
 	bool closed = false;
 
-	if (!f->hostile)
+	if (!f->t.hostile)
 		finish_traffic(f);
 	take_down(f);
 	read_all(f);
-	if (!f->hostile && !f->dead)
+	if (!f->t.hostile && !f->dead)
 		account(f);
-	f->dev->ops->reset(f->dev);
+	f->t.dev->ops->reset(f->t.dev);
 	for (unsigned i = 0; i < f->pairs; i++) {
 		count_left(f->made->own[i]);
 		closed |= f->peer[i] < 0;
 	}
 	if (!closed)
 		return;
-	virtio_net_destroy(f->dev);
+	virtio_net_destroy(f->t.dev);
 	for (unsigned i = 0; i < f->pairs; i++)
 		if (f->peer[i] >= 0)
 			close(f->peer[i]);
@@ -474,12 +418,6 @@ static void end(struct fuzz *f)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct fuzz f;
-	const struct virtio_host host = {
-		.queue = {.raise = on_raise, .broken = on_queue_broken, .arg = &f},
-		.needs_reset = on_needs_reset,
-		.config_changed = on_nothing,
-		.kick_again = on_kick_again,
-	};
 
 	if (size < 4)
 		return 0;
@@ -490,7 +428,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		check(loop_add(loop, &stopper, eventfd(1, EFD_NONBLOCK), EPOLLIN) == 0);
 	}
 	memset(&f, 0, sizeof(f));
-	begin(&f, &host, data);
+	begin(&f, data);
 	for (size_t i = 4; i + 8 <= size && i < 4 + 8 * OPERATIONS; i += 8)
 		operate(&f, data + i);
 	end(&f);

@@ -4,17 +4,15 @@
 // The input is a list of operations: packets whose header is mostly sound, so that streams come to
 // life, and acts of the host's peers. The device's loop is run in between until it has nothing more
 // to do.
-#include "tests/unit/driver.h"
+#include "tests/fuzz/transport.h"
 
 #include "base/log.h"
 #include "base/loop.h"
-#include "virtio/device.h"
 #include "virtio/vsock.h"
 
 #include <fcntl.h>
 #include <linux/virtio_vsock.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -39,39 +37,10 @@ static char folder[] = "/tmp/fuzz-vsock-XXXXXX";
 static int dir, listener[PORTS + 1];
 
 struct fuzz {
-	struct virtio_device *dev;
-	struct driver q[3];
-	struct queue_setup setup[3];
+	struct transport t;
 	int peer[PEERS];
 	uint32_t host_port; /* of the last REQUEST that the guest got */
-	bool kick_again[3];
 };
-
-static void check(bool ok)
-{
-	if (!ok)
-		abort();
-}
-
-static void on_raise(void *arg, unsigned index)
-{
-}
-
-static void on_broken(void *arg, const char *why)
-{
-	abort(); /* this driver keeps to the rules of the ring */
-}
-
-static void on_nothing(void *arg)
-{
-}
-
-static void on_kick_again(void *arg, unsigned index)
-{
-	struct fuzz *f = arg;
-
-	f->kick_again[index] = true;
-}
 
 static void pause_loop(void *arg, uint32_t events)
 {
@@ -129,11 +98,11 @@ static void make_world(void)
 
 static void post_rx(struct fuzz *f, uint16_t i)
 {
-	driver_desc(&f->q[0], i, RX_BASE + i * BUF, BUF, VRING_DESC_F_WRITE);
-	driver_offer(&f->q[0], i);
+	driver_desc(&f->t.q[0], i, RX_BASE + i * BUF, BUF, VRING_DESC_F_WRITE);
+	driver_offer(&f->t.q[0], i);
 }
 
-static void start(struct fuzz *f, const struct virtio_host *host)
+static void start(struct fuzz *f)
 {
 	const struct vsock_config cfg = {.name = "vsock",
 		.cid = 3,
@@ -141,18 +110,14 @@ static void start(struct fuzz *f, const struct virtio_host *host)
 		.socket = "s",
 		.listen = dup(listener[PORTS])};
 
-	check(vsock_create(&f->dev, &cfg) == 0);
-	f->dev->mem = mem;
-	f->dev->io = loop;
-	f->dev->host = host;
-	for (uint16_t i = 0; i < 3; i++) {
-		driver_init(&f->q[i], mem, 0x1000 + 0x1000u * i, RING, 0);
-		f->setup[i] = f->q[i].setup;
-		check(queue_start(&f->dev->queues[i], mem, &f->setup[i], 0, &host->queue) == 0);
-	}
+	check(vsock_create(&f->t.dev, &cfg) == 0);
+	f->t.mem = mem;
+	f->t.queues = 3;
+	transport_attach(&f->t, loop);
+	transport_renew(&f->t, 0x1000, 0x1000, RING);
 	for (unsigned i = 0; i < PEERS; i++)
 		f->peer[i] = -1;
-	f->dev->ops->start(f->dev);
+	transport_up(&f->t);
 }
 
 /* Looks at what the guest got: never more than its buffers, never a packet that makes no sense. */
@@ -161,7 +126,7 @@ static void reap(struct fuzz *f, bool give_back)
 	struct virtio_vsock_hdr h;
 	uint32_t id, len;
 
-	while (driver_reap(&f->q[0], &id, &len)) {
+	while (driver_reap(&f->t.q[0], &id, &len)) {
 		check(id < RING && len >= HDR && len <= BUF);
 		mem_read(mem, RX_BASE + id * BUF, &h, HDR);
 		check(h.len == len - HDR && h.dst_cid == 3);
@@ -172,7 +137,7 @@ static void reap(struct fuzz *f, bool give_back)
 		if (give_back)
 			post_rx(f, (uint16_t)id);
 	}
-	f->dev->ops->kick(f->dev, 0);
+	f->t.dev->ops->kick(f->t.dev, 0);
 }
 
 static void send_packet(struct fuzz *f, const uint8_t op[8])
@@ -194,12 +159,12 @@ static void send_packet(struct fuzz *f, const uint8_t op[8])
 	if (op[3] & 0x80) /* something is wrong with the header */
 		((uint8_t *)&h)[op[6] % HDR] ^= op[7];
 	mem_write(mem, TX_BASE, &h, HDR);
-	driver_desc(&f->q[1], 0, TX_BASE, op[3] & 0x20 ? op[6] + 1u : HDR, room ? 1 : 0);
+	driver_desc(&f->t.q[1], 0, TX_BASE, op[3] & 0x20 ? op[6] + 1u : HDR, room ? 1 : 0);
 	if (room)
-		driver_desc(&f->q[1], 1, TX_BASE + 4096, room, 0);
-	driver_offer(&f->q[1], 0);
-	f->dev->ops->kick(f->dev, 1);
-	check(driver_reap(&f->q[1], &id, &len) && len == 0);
+		driver_desc(&f->t.q[1], 1, TX_BASE + 4096, room, 0);
+	driver_offer(&f->t.q[1], 0);
+	f->t.dev->ops->kick(f->t.dev, 1);
+	check(driver_reap(&f->t.q[1], &id, &len) && len == 0);
 }
 
 static void dial(struct fuzz *f, int *peer, const uint8_t op[8])
@@ -244,13 +209,13 @@ static void operate(struct fuzz *f, const uint8_t op[8])
 		reap(f, op[1] & 1);
 		break;
 	case 1:
-		for (uint16_t i = 0; i < op[1] % RING && f->q[0].avail_next == 0; i++)
+		for (uint16_t i = 0; i < op[1] % RING && f->t.q[0].avail_next == 0; i++)
 			post_rx(f, i);
-		f->dev->ops->kick(f->dev, 0);
+		f->t.dev->ops->kick(f->t.dev, 0);
 		break;
 	case 2:
-		f->dev->ops->stop(f->dev);
-		f->dev->ops->start(f->dev);
+		f->t.dev->ops->stop(f->t.dev);
+		f->t.dev->ops->start(f->t.dev);
 		break;
 	case 3:
 	case 4:
@@ -260,11 +225,7 @@ static void operate(struct fuzz *f, const uint8_t op[8])
 	default:
 		send_packet(f, op);
 	}
-	for (unsigned i = 0; i < 3; i++)
-		if (f->kick_again[i]) {
-			f->kick_again[i] = false;
-			f->dev->ops->kick(f->dev, i);
-		}
+	transport_kick(&f->t);
 }
 
 static void drop_backlog(void)
@@ -280,16 +241,10 @@ static void drop_backlog(void)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct fuzz f = {0};
-	const struct virtio_host host = {
-		.queue = {.raise = on_raise, .broken = on_broken, .arg = &f},
-		.needs_reset = on_nothing,
-		.config_changed = on_nothing,
-		.kick_again = on_kick_again,
-	};
 
 	if (!mem)
 		make_world();
-	start(&f, &host);
+	start(&f);
 	for (size_t i = 0; i + 8 <= size && i < 8 * 200; i += 8)
 		operate(&f, data + i);
 	run_loop();
@@ -297,10 +252,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (f.peer[i] >= 0)
 			close(f.peer[i]);
 	run_loop();
-	f.dev->ops->stop(f.dev);
-	for (unsigned i = 0; i < 3; i++)
-		queue_stop(&f.dev->queues[i], &f.setup[i]);
-	vsock_destroy(f.dev);
+	transport_down(&f.t);
+	vsock_destroy(f.t.dev);
 	drop_backlog();
 	return 0;
 }

@@ -21,7 +21,7 @@ static uint64_t slot_memory(unsigned queue, unsigned index)
 
 static void add_piece(struct fuzz *f, struct slot *s, uint64_t at, uint32_t len)
 {
-	s->iov[s->n++] = (struct iovec){mem_get(f->mem, at, len), len};
+	s->iov[s->n++] = (struct iovec){mem_get(f->t.mem, at, len), len};
 }
 
 /* Pieces of the slot's memory, `len` bytes in all; there is room for one more. */
@@ -42,19 +42,19 @@ static void lay_out(struct fuzz *f, struct slot *s, uint64_t at, uint32_t len, u
 
 static uint64_t address_of(const struct fuzz *f, const void *p)
 {
-	return (uint64_t)((const char *)p - (const char *)mem_get(f->mem, 0, RAM));
+	return (uint64_t)((const char *)p - (const char *)mem_get(f->t.mem, 0, RAM));
 }
 
 /* The pieces from `writable` on are the device's to write to. */
 static void offer(struct fuzz *f, unsigned queue, unsigned index, unsigned writable, bool indirect)
 {
 	const struct slot *s = &f->slot[queue][index];
-	struct driver *d = &f->q[queue], table = {0};
+	struct driver *d = &f->t.q[queue], table = {0};
 	uint16_t first = (uint16_t)(index * PIECES);
 	uint64_t at = slot_memory(queue, index) + SLOT_ROOM - 0x100;
 
 	if (indirect && has(f, VIRTIO_RING_F_INDIRECT_DESC)) {
-		table.desc = mem_get(f->mem, at, s->n * sizeof(*table.desc));
+		table.desc = mem_get(f->t.mem, at, s->n * sizeof(*table.desc));
 		driver_desc(
 			d, first, at, s->n * (uint32_t)sizeof(*table.desc), VRING_DESC_F_INDIRECT);
 	}
@@ -196,7 +196,7 @@ void honest_give(struct fuzz *f, const uint8_t op[8])
 		return;
 	for (unsigned n = op[4] % SLOTS + 1, i = op[3]; n; n--, i++)
 		give(f, pair, i % SLOTS, lengths[op[2] % ARRAY_SIZE(lengths)], op);
-	f->kick_again[2 * pair] |= op[0] >> 7;
+	f->t.kick_again[2 * pair] |= op[0] >> 7;
 }
 
 /* The next used buffer's bytes go behind the `len` that there are. Whether there was one; *full:
@@ -206,7 +206,7 @@ static bool take_buffer(struct fuzz *f, unsigned queue, uint8_t *packet, uint32_
 	uint32_t id, written;
 	const struct slot *s;
 
-	if (!driver_reap(&f->q[queue], &id, &written))
+	if (!driver_reap(&f->t.q[queue], &id, &written))
 		return false;
 	s = used_slot(f, queue, id);
 	check(written <= s->len && *len + written <= PACKET_MAX);
@@ -306,14 +306,14 @@ void honest_post(struct fuzz *f, const uint8_t op[8])
 
 	for (unsigned n = op[0] & 0x10 ? 8 : 1; n; n--, index++)
 		post(f, pair, index % SLOTS, op);
-	f->kick_again[2 * pair + 1] |= op[0] >> 7;
+	f->t.kick_again[2 * pair + 1] |= op[0] >> 7;
 }
 
 static void reap_sent(struct fuzz *f, unsigned pair)
 {
 	uint32_t id, len;
 
-	while (driver_reap(&f->q[2 * pair + 1], &id, &len)) {
+	while (driver_reap(&f->t.q[2 * pair + 1], &id, &len)) {
 		used_slot(f, 2 * pair + 1, id);
 		check(len == 0);
 		f->used++;
@@ -420,8 +420,8 @@ void honest_command(struct fuzz *f, const uint8_t op[8])
 		memcpy(s->iov[n].iov_base, &answer, 1);
 	done = len == whole && foresee(f, c);
 	offer(f, queue, 0, n, op[0] & 0x40);
-	f->dev->ops->kick(f->dev, queue);
-	check(driver_reap(&f->q[queue], &id, &written) && id == 0 && written == s->n - n);
+	f->t.dev->ops->kick(f->t.dev, queue);
+	check(driver_reap(&f->t.q[queue], &id, &written) && id == 0 && written == s->n - n);
 	if (s->n > n)
 		memcpy(&answer, s->iov[n].iov_base, 1);
 	check(s->n == n || answer == (done ? VIRTIO_NET_OK : VIRTIO_NET_ERR));

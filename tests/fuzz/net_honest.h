@@ -5,12 +5,9 @@
 #define TESTS_FUZZ_NET_HONEST_H
 
 #include "tests/fuzz/net_model.h"
-#include "tests/unit/driver.h"
+#include "tests/fuzz/transport.h"
 
 #include "net/port.h"
-#include "virtio/device.h"
-
-#include <stdlib.h>
 
 #define RAM MIB(16)
 #define PAIRS 4u
@@ -49,33 +46,22 @@ struct way {
 struct made;
 
 struct fuzz {
-	struct virtio_device *dev;
-	struct mem *mem;
+	struct transport t;
 	unsigned pairs;
 	struct made *made;
 	int peer[PAIRS]; /* the other ends; -1: closed */
-	struct driver q[QUEUES];
-	struct queue_setup setup[QUEUES];
 	struct slot slot[QUEUES][SLOTS];
 	struct model m;
 	struct way in[PAIRS], out[PAIRS];
 	uint32_t smallest[PAIRS]; /* of the buffers for packets */
 	struct net_counters before;
 	uint64_t arrived, delivered, used, left;
-	bool hostile, broken;
 	bool dead; /* an other end is closed */
 	bool deaf; /* the other ends do not read */
-	bool kick_again[QUEUES];
 };
 
 /* The address that the device is made with. */
 extern const uint8_t honest_mac[6];
-
-static inline void check(bool ok)
-{
-	if (!ok)
-		abort();
-}
 
 static inline bool has(const struct fuzz *f, unsigned feature)
 {
