@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#define LOCK "lock"
 #define DIR_FLAGS (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 
 /* --- directories --------------------------------------------------------------------------------
@@ -46,25 +47,61 @@ static int make_dir(const char *path)
 	return 0;
 }
 
-static int take_lock(void)
+/* Whether it is the file that is there, and not one that was removed since it was opened. */
+static bool is_there(int dir, const char *name, int fd)
 {
-	CLEANUP_FD int fd = -1;
+	struct stat here, there;
+
+	return !fstat(fd, &here) && !fstatat(dir, name, &there, AT_SYMLINK_NOFOLLOW) &&
+	       here.st_dev == there.st_dev && here.st_ino == there.st_ino;
+}
+
+/* The locked file, or -errno with a message; -ESTALE, without one, where another took it away. */
+static int try_lock(void)
+{
 	struct flock l = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	CLEANUP_FD int dir = -1;
+	CLEANUP_FD int fd = -1;
 	struct stat st;
 	int rc = make_dir(STATE_DIR);
 
 	if (rc)
 		return rc;
-	fd = open(STATE_DIR "/lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return failno(errno, STATE_DIR "/lock");
-	if (stat(STATE_DIR, &st) < 0 || st.st_uid != geteuid() || (st.st_mode & 022))
+	dir = open(STATE_DIR, DIR_FLAGS);
+	if (dir < 0)
+		return errno == ENOENT ? -ESTALE : failno(errno, STATE_DIR);
+	if (fstat(dir, &st) < 0 || st.st_uid != geteuid() || (st.st_mode & 022))
 		return fail(EPERM,
 			STATE_DIR ": must belong to user %u and be writable by no one else",
 			geteuid());
+	fd = openat(dir, LOCK, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return errno == ENOENT ? -ESTALE : failno(errno, STATE_DIR "/" LOCK);
 	if (TEMP_FAILURE_RETRY(fcntl(fd, F_OFD_SETLKW, &l)) < 0)
-		return failno(errno, STATE_DIR "/lock");
-	return steal_fd(&fd);
+		return failno(errno, STATE_DIR "/" LOCK);
+	return is_there(dir, LOCK, fd) ? steal_fd(&fd) : -ESTALE;
+}
+
+static int take_lock(void)
+{
+	int fd;
+
+	do
+		fd = try_lock();
+	while (fd == -ESTALE);
+	return fd;
+}
+
+/* The lock first: whoever waits for it, or finds a directory that is about to go, sees that, and
+ * begins again. */
+static void remove_empty(void)
+{
+	char path[64];
+
+	if (namespace_path(path, sizeof(path)) || (rmdir(path) < 0 && errno != ENOENT))
+		return; /* there is something in it */
+	unlinkat(AT_FDCWD, STATE_DIR "/" LOCK, 0);
+	rmdir(STATE_DIR); /* not while another network namespace has something in it */
 }
 
 int state_open_to_look(struct state *s)
@@ -92,20 +129,17 @@ int state_open(struct state *s)
 		rc = make_dir(path);
 	if (!rc)
 		rc = state_open_to_look(s);
+	s->lock = lock;
 	if (rc)
-		close(lock);
-	else
-		s->lock = lock;
+		state_close(s);
 	return rc;
 }
 
 void state_close(struct state *s)
 {
-	char path[64];
-
 	cleanup_fd_(&s->dir);
-	if (s->lock >= 0 && !namespace_path(path, sizeof(path)))
-		rmdir(path); /* not while there is something in it */
+	if (s->lock >= 0)
+		remove_empty();
 	cleanup_fd_(&s->lock);
 	*s = STATE_NONE;
 }

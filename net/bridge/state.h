@@ -10,7 +10,9 @@
 // file tells of is made after the file and taken away before it, so that whoever is killed at any
 // point leaves nothing that the next one does not find.
 //
-// /run/kvick-net/lock is held by who changes any of it, or the host's network in its sense.
+// /run/kvick-net/lock is held by who changes any of it, or the host's network in its sense. With
+// the last of a network namespace's bridges it goes, and /run/kvick-net with the last namespace:
+// whoever has waited for it looks whether it is still there.
 #ifndef NET_BRIDGE_STATE_H
 #define NET_BRIDGE_STATE_H
 
@@ -64,7 +66,7 @@ int state_open(struct state *s);
 /* For looking alone: fine where there is nothing at all, and for any user. */
 int state_open_to_look(struct state *s);
 
-/* Removes the directory if there is nothing in it, and drops the lock. */
+/* Removes what there is nothing in, and drops the lock. */
 void state_close(struct state *s);
 
 /* 1 to 15 letters, digits, '.', '_' or '-', of which the first is a letter or digit. */

@@ -2,6 +2,7 @@
 """What holds of bridges and of the NICs on them, case by case."""
 import contextlib
 import ctypes
+import fcntl
 import ipaddress
 import json
 import os
@@ -15,6 +16,8 @@ import time
 from bridge import BROADCAST, JAIL, Nic, Refused, echo, ip_packet, mac_of, udp
 
 FORWARD = "/proc/sys/net/ipv4/ip_forward"
+STATE = "/run/kvick-net"
+LOCK = f"{STATE}/lock"
 
 
 class Skip(Exception):
@@ -94,7 +97,7 @@ class Lab:
         check(not processes("dnsmasq"), "dnsmasq")
         check(not processes("kvick-net"), "kvick-net")
         check(forward() == "0", "ip_forward is 1")
-        check(os.listdir("/run/kvick-net") in ([], ["lock"]), f"{os.listdir('/run/kvick-net')}")
+        check(not os.path.exists(STATE), f"{STATE} is left")
 
     def clean_up(self):
         for name in ("kvick-net", "dnsmasq"):
@@ -103,7 +106,7 @@ class Lab:
         sh("nft", "flush", "ruleset")
         for name in [n for n in links() if n != "lo"]:
             subprocess.run(["ip", "link", "del", name], check=False, stderr=subprocess.DEVNULL)
-        sh("sh", "-c", "rm -rf /run/kvick-net/*")
+        sh("rm", "-rf", STATE)
         set_forward("0")
 
 
@@ -568,6 +571,59 @@ def test_removed_by_force(lab):
     check(a.line() == "bridge lan was deleted", "no word of it")
     check(not processes("dnsmasq") and not tables() and forward() == "0", "rules or processes are left")
     end_all(a)
+
+
+# --- the lock --------------------------------------------------------------------------------------
+
+
+def make_lock():
+    """Held, as by one who makes or removes something."""
+    os.mkdir(STATE, 0o755)
+    lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.lockf(lock, fcntl.LOCK_EX)
+    return lock
+
+
+def await_waiter(lock):
+    inode, end = f":{os.fstat(lock).st_ino} ", time.monotonic() + 10
+    while time.monotonic() < end:
+        with open("/proc/locks", encoding="ascii") as f:
+            if any("->" in line and inode in line for line in f):
+                return
+        time.sleep(0.005)
+    raise AssertionError("nobody waits for the lock that is there")
+
+
+def test_lock_goes_while_one_waits(lab):
+    first = make_lock()
+    with subprocess.Popen([lab.program, "create", "lan"]) as waiter:
+        await_waiter(first)
+        os.unlink(LOCK)
+        os.rmdir(STATE)
+        second = make_lock()
+        os.close(first)
+        await_waiter(second)
+        check("lan" not in links(), "it was made without the lock")
+        os.close(second)
+        check(waiter.wait(20) == 0, "it did not go on")
+    lab.net("rm", "lan")
+
+
+def test_first_ones_and_last_ones_at_once(lab):
+    script = 'for i in $(seq 15); do "$0" create $1 && "$0" rm $1 || exit 1; done'
+    several = [subprocess.Popen(["sh", "-c", script, lab.program, f"lan{i}"]) for i in range(4)]
+    check([p.wait(60) for p in several] == [0] * 4, "one has failed")
+
+
+def test_two_namespaces(lab):
+    script = '"$0" create lan && echo made && read go && "$0" rm lan'
+    with subprocess.Popen(["unshare", "--net", "sh", "-c", script, lab.program], stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE, text=True) as other:
+        check(other.stdout.readline() == "made\n", "no bridge in the other one")
+        end_all(lab.nic())
+        check(len(os.listdir(STATE)) == 1, f"{os.listdir(STATE)}")
+        other.communicate("go\n")
+        check(other.returncode == 0, "the other one's bridge did not go")
 
 
 def test_anyone_may_look(lab):
