@@ -132,17 +132,22 @@ static bool set_address(struct vnet *v, struct data *d)
 	uint8_t mac[6];
 
 	take(d, mac, sizeof(mac));
-	if (!ends(d) || !virtio_has_feature(&v->dev, VIRTIO_NET_F_CTRL_MAC_ADDR))
+	if (!ends(d))
 		return false;
 	virtio_config_set(&v->dev, offsetof(struct virtio_net_config, mac), mac, sizeof(mac));
 	return true;
 }
 
+/*
+ * A feature each. CTRL_MAC_ADDR needs no CTRL_RX (5.1.3.1), and Linux sets its address with it
+ * alone, although 5.1.6.5.2 tells drivers to have CTRL_RX for the whole class.
+ */
 static bool set_mac(struct vnet *v, uint8_t command, struct data *d)
 {
 	if (command == VIRTIO_NET_CTRL_MAC_TABLE_SET)
-		return set_tables(v, d);
-	return command == VIRTIO_NET_CTRL_MAC_ADDR_SET && set_address(v, d);
+		return virtio_has_feature(&v->dev, VIRTIO_NET_F_CTRL_RX) && set_tables(v, d);
+	return command == VIRTIO_NET_CTRL_MAC_ADDR_SET &&
+	       virtio_has_feature(&v->dev, VIRTIO_NET_F_CTRL_MAC_ADDR) && set_address(v, d);
 }
 
 static bool set_vlan(struct vnet *v, uint8_t command, struct data *d)
@@ -197,7 +202,7 @@ static const struct {
 	bool (*run)(struct vnet *v, uint8_t command, struct data *d);
 } classes[] = {
 	[VIRTIO_NET_CTRL_RX] = {VIRTIO_NET_F_CTRL_RX, set_mode},
-	[VIRTIO_NET_CTRL_MAC] = {VIRTIO_NET_F_CTRL_RX, set_mac},
+	[VIRTIO_NET_CTRL_MAC] = {VIRTIO_NET_F_CTRL_VQ, set_mac},
 	[VIRTIO_NET_CTRL_VLAN] = {VIRTIO_NET_F_CTRL_VLAN, set_vlan},
 	[VIRTIO_NET_CTRL_ANNOUNCE] = {VIRTIO_NET_F_GUEST_ANNOUNCE, announced},
 	[VIRTIO_NET_CTRL_MQ] = {VIRTIO_NET_F_MQ, set_pairs},

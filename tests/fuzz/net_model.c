@@ -122,7 +122,7 @@ static bool set_mac(struct model *m, unsigned command, const uint8_t *data)
 		memcpy(m->mac, data, 6);
 		return true;
 	}
-	if (command != VIRTIO_NET_CTRL_MAC_TABLE_SET)
+	if (command != VIRTIO_NET_CTRL_MAC_TABLE_SET || !model_has(m, VIRTIO_NET_F_CTRL_RX))
 		return false;
 	for (unsigned i = 0; i < 2; i++) {
 		m->count[i] = get_le32(data);
@@ -179,7 +179,7 @@ static const struct {
 	bool (*run)(struct model *m, unsigned command, const uint8_t *data);
 } classes[] = {
 	{VIRTIO_NET_F_CTRL_RX, set_mode},
-	{VIRTIO_NET_F_CTRL_RX, set_mac},
+	{VIRTIO_NET_F_CTRL_VQ, set_mac},
 	{VIRTIO_NET_F_CTRL_VLAN, set_vlan},
 	{VIRTIO_NET_F_GUEST_ANNOUNCE, announced},
 	{VIRTIO_NET_F_MQ, set_pairs},

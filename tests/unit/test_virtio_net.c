@@ -741,6 +741,24 @@ static void test_address(void **state)
 	assert_int_equal(reg_read(&rig, CONFIG(mac) + 4) & 0xffff, 0x0100);
 }
 
+/* Without the filter, which is another feature's, everything still arrives. */
+static void test_address_alone(void **state)
+{
+	static const uint8_t mac[6] = {2, 0, 0, 0, 0, 9}, table[8] = {0};
+	const uint8_t off = 0;
+
+	go_live(&rig, F(CTRL_VQ) | F(CTRL_MAC_ADDR) | F(MRG_RXBUF), 16);
+	assert_int_equal(command(2, VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_ADDR_SET, mac, 6), OK);
+	assert_int_equal(reg_read(&rig, CONFIG(mac) + 4) & 0xffff, 0x0900);
+	assert_int_equal(
+		command(2, VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_TABLE_SET, table, 8), ERR);
+	assert_int_equal(command(2, VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_PROMISC, &off, 1), ERR);
+	arrive_to(own_mac, -1);
+	give(0, 0, DATA(0), 2048);
+	kick(&rig, 0);
+	reap(0, 0, HDR + 60);
+}
+
 /* ---- several queues ---- */
 
 static void test_pairs(void **state)
@@ -1119,6 +1137,7 @@ int main(void)
 		TEST(test_commands_not_negotiated),
 		TEST(test_filter),
 		TEST(test_address),
+		TEST(test_address_alone),
 		cmocka_unit_test_setup_teardown(test_pairs, setup_two, teardown),
 		cmocka_unit_test_setup_teardown(test_pairs_unknown, setup_two, teardown),
 		TEST(test_link),
