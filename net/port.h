@@ -41,6 +41,8 @@ struct net_end {
 	struct vhost vhost[NET_PAIRS_MAX];
 	unsigned vhosts; /* how many of them there are: all, or 0 */
 	int pcap;        /* what passes is recorded there (net/pcap.h); 0: nowhere */
+	/* What a process at the other end counts, in its own order; borrowed; NULL: none. */
+	const volatile uint64_t *counts;
 };
 
 /* Why a frame went nowhere. */

@@ -43,8 +43,12 @@ static int add_nic(
 	if (rc)
 		return rc;
 	n = &d->nic[d->nics++];
-	*n = (struct nic){
-		.cfg = cfg, .dev = m.dev, .place = place, .mtu = end->mtu, .limits = cfg->limits};
+	*n = (struct nic){.cfg = cfg,
+		.dev = m.dev,
+		.place = place,
+		.mtu = end->mtu,
+		.limits = cfg->limits,
+		.counts = end->counts};
 	memcpy(n->tap, end->name, sizeof(n->tap));
 	return 0;
 }

@@ -5,6 +5,7 @@
 
 #include "base/field.h"
 #include "base/log.h"
+#include "net/slirp/slirp.h"
 #include "virtio/net.h"
 
 #include <errno.h>
@@ -192,18 +193,20 @@ static void put_rate(FILE *f, const char *way, const struct net_rate *r)
 		r->packets, way, r->packets_burst);
 }
 
-static void put_drops(FILE *f, const uint64_t drops[NET_DROPS])
+/* `names` is NULL-terminated, and says how many there are. */
+static void put_counts(
+	FILE *f, const char *key, const char *const *names, const volatile uint64_t *counts)
 {
-	fputs("\"drops\":{", f);
-	for (unsigned i = 0; i < NET_DROPS; i++)
-		fprintf(f, "%s\"%s\":%llu", i ? "," : "", net_drop_names[i],
-			(unsigned long long)drops[i]);
+	fprintf(f, "\"%s\":{", key);
+	for (unsigned i = 0; names[i]; i++)
+		fprintf(f, "%s\"%s\":%llu", i ? "," : "", names[i], (unsigned long long)counts[i]);
 	fputs("},", f);
 }
 
 static void put_nic(FILE *f, const struct devices *d, const struct nic *n, const struct now *now)
 {
 	static const char *const links[] = {"down", "up", "lost"};
+	static const char *const user_names[] = {SLIRP_COUNTERS_TABLE(SLIRP_NAME_ROW) NULL};
 	const struct net_config *c = n->cfg;
 	char address[32];
 
@@ -219,7 +222,9 @@ static void put_nic(FILE *f, const struct devices *d, const struct nic *n, const
 		c->mac[1], c->mac[2], c->mac[3], c->mac[4], c->mac[5], n->mtu, c->pairs);
 	put_flow(f, "tx", &now->count.port.tx);
 	put_flow(f, "rx", &now->count.port.rx);
-	put_drops(f, now->count.port.drops);
+	put_counts(f, "drops", net_drop_names, now->count.port.drops);
+	if (n->counts)
+		put_counts(f, "user-mode", user_names, n->counts);
 	fprintf(f, "\"vhost\":%s,", now->count.vhost ? "true" : "false");
 	fputs("\"limits\":{", f);
 	put_rate(f, "tx", &n->limits.tx);

@@ -136,6 +136,7 @@ static int start(struct net_user *u, const struct net_host *host, struct net_end
 	end->pairs = 1;
 	end->offers = OFFERS;
 	end->mtu = u->cfg->mtu ? u->cfg->mtu : SLIRP_MTU;
+	end->counts = u->counters;
 	return 0;
 }
 

@@ -30,8 +30,8 @@ struct net_user {
 	void *arg;
 };
 
-/* Starts the process. *end is its packets', and *guest what a guest of it is to have. 0 or -errno
- * with a message; net_user_finish is due in each case. */
+/* Starts the process. *end is its packets' and counters', which are borrowed, and *guest what a
+ * guest of it is to have. 0 or -errno with a message; net_user_finish is due in each case. */
 int net_user_open(struct net_user *u, const struct net_config *n, const struct net_host *host,
 	struct net_end *end, struct net_guest *guest);
 

@@ -19,6 +19,7 @@ struct nic {
 	char tap[IFNAMSIZ];       /* at its other end; "": none */
 	uint32_t mtu;             /* as the guest is told; 0: not */
 	struct net_limits limits; /* as they are now */
+	const volatile uint64_t *counts; /* as of its end */
 };
 
 /* The process beside the monitor that a NIC has: one of these or none. All zeroes: none. */

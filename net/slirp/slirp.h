@@ -31,18 +31,20 @@ struct slirp_reply {
 #define SLIRP_IPV6_GUEST "fec0::15"
 #define SLIRP_IPV6_BITS 64u
 
-/* Frames that did not get through, by cause, and what else is counted. */
-enum slirp_count {
-	SLIRP_MALFORMED, /* cut short, or a length that lies */
-	SLIRP_UNKNOWN,  /* neither ARP, IPv4 nor IPv6; or of another protocol than TCP, UDP, ICMP */
-	SLIRP_FRAGMENT, /* of a guest that has rules */
-	SLIRP_LOCAL,    /* to the host's loopback, link-local addresses, multicast */
-	SLIRP_DENIED,   /* to what no rule allows */
-	SLIRP_NAME,     /* a question of DNS about a name that no rule has */
-	SLIRP_UNASKED,  /* a datagram from whom the guest has not asked */
-	SLIRP_FULL,     /* for a guest that does not read */
-	SLIRP_BUSY,     /* would take one more socket than there may be */
-	SLIRP_COUNTS,
-};
+/* Frames that did not get through, by cause, and what else is counted; what users call each. */
+#define SLIRP_COUNTERS_TABLE(ROW)                                                                  \
+	ROW(MALFORMED, "malformed") /* cut short, or a length that lies */                         \
+	ROW(UNKNOWN, "unknown")     /* not ARP, IPv4, IPv6, or of those not TCP, UDP, ICMP */      \
+	ROW(FRAGMENT, "fragment")   /* of a guest that has rules */                                \
+	ROW(LOCAL, "local")         /* to the host's loopback, link-local addresses, multicast */  \
+	ROW(DENIED, "denied")       /* to what no rule allows */                                   \
+	ROW(NAME, "name")           /* a question of DNS about a name that no rule has */          \
+	ROW(UNASKED, "unasked")     /* a datagram from whom the guest has not asked */             \
+	ROW(FULL, "full")           /* for a guest that does not read */                           \
+	ROW(BUSY, "busy")           /* would take one more socket than there may be */
+
+#define SLIRP_ENUM_ROW(id, name) SLIRP_##id,
+#define SLIRP_NAME_ROW(id, name) name,
+enum slirp_count { SLIRP_COUNTERS_TABLE(SLIRP_ENUM_ROW) SLIRP_COUNTS };
 
 #endif

@@ -43,6 +43,20 @@ test_net_user() {
 	done
 }
 
+# What its process does not let through is counted, and told as long as the VM lives.
+test_net_user_counters() {
+	local seen=(kind user user-mode.malformed 1 user-mode.unknown 1 user-mode.local 1
+		user-mode.denied 0 user-mode.full 0 user-mode.busy 0)
+	needs_loopback
+	start c net-user --net user --stats stats --append wrong
+	kvick status c
+	"$suite/nic-says" "${seen[@]}" <out || fail "$(cat out)"
+	kill -9 "$(helper_of "$pid")"
+	await 'datagrams: 0'
+	ends 0
+	"$suite/nic-says" "${seen[@]}" link lost <stats || fail "$(cat stats)"
+}
+
 # It goes with the VM, also where that is killed.
 test_net_user_ends() {
 	local helper
