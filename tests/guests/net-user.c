@@ -3,118 +3,46 @@
 // and 8 to where it came from, until the link is down. Says how many. Where it is told `wrong` it
 // sends before that what is cut short, what is of no kind that is known, and what is for the host's
 // loopback, a frame of each.
-#include "tests/guests/net.h"
+#include "tests/guests/ip.h"
 
 #include <string.h>
-
-#define ETH 14u
-#define IPV4 0x0800u
-#define ARP (NET_HEADER + ETH + 28u)
-#define IP (NET_HEADER + ETH)
-#define PING (IP + 20u + 8u)
 
 static struct net net;
 static uint8_t *packet;
 
-static const uint8_t self[4] = {10, 0, 2, 15}, gateway[4] = {10, 0, 2, 2},
-		     loopback[4] = {127, 0, 0, 1};
-static const uint8_t arp[] = {0, 1, 8, 0, 6, 4, 0, 2};
-static const uint8_t ping[] = {0x45, 0, 0, 28, 0, 1, 0, 0, 64, 1, 0x62, 0xd0, 10, 0, 2, 15, 10, 0,
-	2, 2, 8, 0, 0xf7, 0xff, 0, 0, 0, 0};
-
-static void swap(uint8_t *a, uint8_t *b, unsigned len)
-{
-	for (unsigned i = 0; i < len; i++) {
-		uint8_t c = a[i];
-
-		a[i] = b[i];
-		b[i] = c;
-	}
-}
-
-static bool is_arp_request(uint32_t len)
-{
-	const uint8_t *frame = packet + NET_HEADER;
-
-	return len >= ARP && net_type(frame) == 0x0806 && frame[21] == 1 &&
-	       !memcmp(frame + 38, self, 4);
-}
-
-static void answer_arp(void)
-{
-	uint8_t *frame = packet + NET_HEADER;
-
-	memset(packet, 0, NET_HEADER);
-	memcpy(frame, frame + 6, 6);
-	memcpy(frame + 6, net.mac, 6);
-	memcpy(frame + ETH, arp, sizeof(arp));
-	memcpy(frame + 32, frame + 22, 10);
-	memcpy(frame + 22, net.mac, 6);
-	memcpy(frame + 28, self, 4);
-	net_send(&net, packet, ARP);
-}
-
-static void send_ping(unsigned type, const uint8_t dst[4], uint32_t len)
-{
-	static const uint8_t to[] = {0x52, 0x55, 10, 0, 2, 2};
-	uint8_t *frame = packet + NET_HEADER;
-
-	memset(packet, 0, NET_HEADER);
-	memcpy(frame, to, 6);
-	memcpy(frame + 6, net.mac, 6);
-	frame[12] = (uint8_t)(type >> 8);
-	frame[13] = (uint8_t)type;
-	memcpy(frame + ETH, ping, sizeof(ping));
-	memcpy(frame + ETH + 16, dst, 4);
-	net_send(&net, packet, len);
-}
-
 static void send_wrong(void)
 {
-	send_ping(IPV4, gateway, PING - 4);
-	send_ping(NET_TEST, gateway, PING);
-	send_ping(IPV4, loopback, PING);
+	static const uint8_t loopback[4] = {127, 0, 0, 1};
+
+	net_send(&net, packet, ip_wrap_echo(&net, packet, ip_gateway, 4) - 4);
+	ip_wrap_echo(&net, packet, ip_gateway, 0);
+	packet[NET_HEADER + 12] = NET_TEST >> 8;
+	packet[NET_HEADER + 13] = NET_TEST & 0xff;
+	net_send(&net, packet, IP_DATA + 8);
+	net_send(&net, packet, ip_wrap_echo(&net, packet, loopback, 0));
 }
 
 static bool is_reply(uint32_t len)
 {
-	const uint8_t *ip = packet + IP;
-
-	return len >= PING && net_type(packet + NET_HEADER) == IPV4 && ip[9] == 1 &&
-	       !memcmp(ip + 12, gateway, 4) && !memcmp(ip + 16, self, 4) && ip[20] == 0;
+	return ip_is(packet, len, IP_ICMP) && !memcmp(packet + IP_AT + 12, ip_gateway, 4) &&
+	       packet[IP_DATA] == 0;
 }
 
 static bool is_for_us(uint32_t len)
 {
-	const uint8_t *ip = packet + IP;
+	const uint8_t *port = packet + IP_DATA + 2;
 
-	return len >= IP + 28 && net_type(packet + NET_HEADER) == IPV4 && ip[9] == 17 &&
-	       !memcmp(ip + 16, self, 4) && ip[22] == 0 && (ip[23] == 7 || ip[23] == 8);
-}
-
-/* Its sums stay right: the same words stand elsewhere. */
-static void send_back(uint32_t len)
-{
-	uint8_t *frame = packet + NET_HEADER, *ip = packet + IP;
-
-	memset(packet, 0, NET_HEADER);
-	swap(frame, frame + 6, 6);
-	swap(ip + 12, ip + 16, 4);
-	swap(ip + 20, ip + 22, 2);
-	net_send(&net, packet, len);
+	return ip_is(packet, len, IP_UDP) && port[0] == 0 && (port[1] == 7 || port[1] == 8);
 }
 
 static void ping_gateway(void)
 {
 	uint32_t len;
 
-	send_ping(IPV4, gateway, PING);
-	while (!is_reply(len = net_receive(&net, packet))) {
-		if (is_arp_request(len))
-			answer_arp();
-		else
+	net_send(&net, packet, ip_wrap_echo(&net, packet, ip_gateway, 0));
+	while (!is_reply(len = net_receive(&net, packet)))
+		if (!ip_answer_arp(&net, packet, len))
 			relax();
-	}
 }
 
 void guest_main(void)
@@ -136,12 +64,10 @@ void guest_main(void)
 	while (net_link_up(&net)) {
 		uint32_t len = net_receive(&net, packet);
 
-		if (is_arp_request(len)) {
-			answer_arp();
-		} else if (is_for_us(len)) {
-			send_back(len);
+		if (is_for_us(len)) {
+			ip_return_udp(&net, packet, len);
 			count++;
-		} else {
+		} else if (!ip_answer_arp(&net, packet, len)) {
 			relax();
 		}
 	}

@@ -20,6 +20,13 @@
 #define END_BYTE 255u
 #define ECHO_PORT 7000
 
+/* A sanitizer makes calls of its own. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define HELPER_JAIL JAIL_OFF
+#else
+#define HELPER_JAIL JAIL_KILL
+#endif
+
 /* ---- The console ---- */
 
 static void console_ready(void *arg, uint32_t events)
@@ -189,14 +196,33 @@ static int open_or_fail(const char *path, int flags)
 	return fd;
 }
 
+static const char *helper_path;
+
+static int open_helper(const char *name)
+{
+	return open_or_fail(helper_path, O_RDONLY);
+}
+
+static void helper_lost(void *arg, const char *id, const char *why)
+{
+	fail_msg("%s: %s", id, why);
+}
+
+/* The process at its other end, if any, is the machine's own, and gone with it. */
 static void open_nic(struct life *l, struct machine_config *cfg)
 {
-	const struct net_host host = {.pci = l->transport == TRANSPORT_PCI};
-	struct nic_helper none = {0};
+	const struct net_host host = {.open_program = open_helper,
+		.jail = HELPER_JAIL,
+		.configured = true,
+		.pci = l->transport == TRANSPORT_PCI};
 	struct net_guest guest;
 
+	helper_path = l->slirp;
 	if (net_parse(&l->net, l->nic) || net_set_defaults(&l->net, 0) ||
-		nic_open(&none, &l->net, &host, &cfg->nic_ends[0], &guest))
+		nic_open(&l->helper, &l->net, &host, &cfg->nic_ends[0], &guest))
+		fail_msg("%s", last_error());
+	l->helper.user.lost = helper_lost;
+	if (nic_await(&l->helper, l->loop))
 		fail_msg("%s", last_error());
 	cfg->nics = &l->net;
 	cfg->nic_count = 1;
@@ -293,6 +319,7 @@ void life_destroy(struct life *l)
 	l->machine = NULL;
 	while (l->disks)
 		disk_config_finish(&l->disk[--l->disks]);
+	nic_finish(&l->helper);
 	net_config_finish(&l->net);
 }
 

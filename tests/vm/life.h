@@ -12,7 +12,7 @@
 
 #define LIFE_DISKS 4u
 
-/* Zero-initialised but for the first seven. */
+/* Zero-initialised but for the first eight. */
 struct life {
 	const char *kernel, *cmdline;
 	uint32_t cpus;
@@ -20,6 +20,7 @@ struct life {
 	/* As of --disk, of files that outlast the machines; NULL after the last. */
 	const char *disk_keys[LIFE_DISKS + 1];
 	const char *nic;                            /* as of --net; NULL: none */
+	const char *slirp;                          /* kvick-slirp, of a NIC in user mode */
 	void (*event)(void *arg, const char *what); /* the machine's; arg is this */
 
 	struct loop *loop;
@@ -27,6 +28,7 @@ struct life {
 	struct disk_config disk[LIFE_DISKS]; /* of the machine at hand */
 	unsigned disks;
 	struct net_config net;
+	struct nic_helper helper;
 	struct stream_out state; /* of the machine that was, with `ram` */
 	uint8_t *ram;
 	enum machine_end end;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Machines are saved, destroyed and loaded under a guest that uses every device; and whatever the
-// monitor writes to guest memory is known. test_machine FOLDER, where the guests are.
+// monitor writes to guest memory is known. test_machine FOLDER PROGRAM: where the guests are, and
+// kvick-slirp.
 #include "tests/unit/test.h"
 
 #include "base/log.h"
@@ -25,7 +26,7 @@
 #define PAGE 4096u
 #define SKIP 77
 
-static const char *folder;
+static const char *folder, *slirp;
 
 static const char *guest(const char *name)
 {
@@ -185,6 +186,7 @@ static void disk_slow(void **state)
 
 #define TAP "life0"
 #define FRAME 200u
+#define DATAGRAM 200
 #define NET_TEST 0x88b5u
 #define NET_END 0x88b6u
 
@@ -302,6 +304,114 @@ static void nic_on_pci(void **state)
 	cut_nic(TRANSPORT_PCI);
 }
 
+/* The host's side of a guest in user mode: an echo on the loopback of a network namespace. */
+struct echo {
+	struct watch watch;
+	uint32_t next;   /* number of a datagram that may come */
+	uint32_t got[2]; /* answers that the guest has had, as it says: pings, datagrams */
+	unsigned count;
+	bool ending;
+};
+
+static void echo_ready(void *arg, uint32_t events)
+{
+	struct echo *e = arg;
+	struct sockaddr_in from;
+	socklen_t size = sizeof(from);
+	uint8_t data[DATAGRAM + 1];
+	uint32_t number;
+
+	if (recvfrom(e->watch.fd, data, sizeof(data), 0, (struct sockaddr *)&from, &size) !=
+		DATAGRAM)
+		fail_msg("a datagram of another size");
+	memcpy(&number, data, 4);
+	assert_true(number >= e->next);
+	memcpy(e->got, data + 4, sizeof(e->got));
+	for (unsigned i = 12; i < DATAGRAM; i++)
+		assert_int_equal(data[i], (uint8_t)(number * 7 + i));
+	e->next = number + 1;
+	e->count++;
+	if (e->ending)
+		memset(data, 0xff, 4);
+	sendto(e->watch.fd, data, DATAGRAM, 0, (struct sockaddr *)&from, size);
+}
+
+/* False where it takes privilege that is not to be had. */
+static bool make_echo(struct echo *e)
+{
+	const struct sockaddr_in a = {.sin_family = AF_INET,
+		.sin_port = htons(7),
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct ifreq up = {.ifr_name = "lo", .ifr_flags = IFF_UP};
+	int fd;
+
+	if (unshare(CLONE_NEWNET))
+		return false;
+	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	assert_int_equal(ioctl(fd, SIOCSIFFLAGS, &up), 0);
+	assert_int_equal(bind(fd, (const struct sockaddr *)&a, sizeof(a)), 0);
+	*e = (struct echo){.watch = WATCH_INIT(echo_ready, e)};
+	e->watch.fd = fd;
+	return true;
+}
+
+/* Until the guest has had both kinds of answers by way of this machine. */
+static void await_answers(struct life *l, const struct echo *e)
+{
+	const uint32_t before[2] = {e->got[0], e->got[1]};
+	uint64_t until = now_ns() + 30 * NSEC_PER_SEC;
+
+	while (e->got[0] == before[0] || e->got[1] == before[1]) {
+		life_check(l);
+		assert_true(now_ns() < until);
+		life_run(l, 1000000);
+	}
+}
+
+/* Each machine has a process of its own at the other end of its NIC. */
+static void cut_user_mode(enum machine_transport transport)
+{
+	struct life l = {.kernel = guest("net-user-life"),
+		.cmdline = "",
+		.cpus = 1,
+		.transport = transport,
+		.nic = "user,host=allow,mac=02:00:00:00:00:01",
+		.slirp = slirp};
+	struct echo e;
+
+	if (!make_echo(&e))
+		skip();
+	life_init(&l);
+	assert_int_equal(loop_add(l.loop, &e.watch, e.watch.fd, EPOLLIN), 0);
+	for (unsigned i = 0; i < CUTS; i++) {
+		life_begin(&l);
+		await_answers(&l, &e);
+		life_run(&l, any_time(5));
+		life_check(&l);
+		life_cut(&l);
+	}
+	e.ending = true;
+	life_begin(&l);
+	life_await(&l, "SUCCESS", 1);
+	assert_true(number_after(&l, "pings ") >= e.got[0]);
+	assert_in_range(number_after(&l, "datagrams "), e.got[1], e.count);
+	print_message("answers to the guest: %u pings, %u of %u datagrams\n",
+		number_after(&l, "pings "), number_after(&l, "datagrams "), e.count);
+	loop_del(l.loop, &e.watch);
+	life_finish(&l);
+	close(e.watch.fd);
+}
+
+static void user_mode(void **state)
+{
+	cut_user_mode(TRANSPORT_MMIO);
+}
+
+static void user_mode_on_pci(void **state)
+{
+	cut_user_mode(TRANSPORT_PCI);
+}
+
 /* The state of a machine that has not yet run is as good as any. */
 static void before_the_start(void **state)
 {
@@ -393,15 +503,18 @@ int main(int argc, char **argv)
 		cmocka_unit_test(disk_slow),
 		cmocka_unit_test(nic),
 		cmocka_unit_test(nic_on_pci),
+		cmocka_unit_test(user_mode),
+		cmocka_unit_test(user_mode_on_pci),
 	};
 
-	if (argc != 2) {
-		fprintf(stderr, "usage: test_machine FOLDER\n");
+	if (argc != 3) {
+		fprintf(stderr, "usage: test_machine FOLDER PROGRAM\n");
 		return 2;
 	}
 	if (access("/dev/kvm", R_OK | W_OK))
 		return SKIP;
 	folder = argv[1];
+	slirp = argv[2];
 	signal(SIGPIPE, SIG_IGN);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
