@@ -6,6 +6,7 @@
 #include "base/util.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 /* Cuts the next key off *at, in place: up to a comma that is not doubled; doubled ones become one.
@@ -23,12 +24,30 @@ static char *next_key(char **at)
 	return key;
 }
 
+/* The kinds of a set, by commas, into `text`; returned. Not the first, which is none; what is above
+ * are no kinds. */
+static const char *put_kinds(char *text, size_t size, const char *const *kinds, unsigned commands)
+{
+	size_t at = 0;
+
+	*text = '\0';
+	for (commands &= 0xfffe; commands && at < size; commands &= commands - 1)
+		at += (size_t)snprintf(text + at, size - at, "%s%s", at ? ", " : "",
+			kinds[__builtin_ctz(commands)]);
+	return text;
+}
+
 static int unknown(const struct fields *f, const char *const *kinds, const char *key)
 {
+	unsigned others = 0;
+	char text[64];
+
 	for (unsigned i = 0; kinds && i < f->count; i++)
 		if (!strcmp(f->table[i].name, key))
-			return fail(EINVAL, "%s: is a key of %s only", key,
-				kinds[__builtin_ctz(f->table[i].commands)]);
+			others |= f->table[i].commands;
+	if (others)
+		return fail(EINVAL, "%s: is a key of %s only", key,
+			put_kinds(text, sizeof(text), kinds, others));
 	return fail(EINVAL, "unknown key \"%s\"; see kvick boot --help", key);
 }
 
@@ -63,18 +82,10 @@ int keys_parse(struct fields *f, const char *const *kinds, const char *text)
 	return rc;
 }
 
-static void print_kinds(unsigned commands, const char *const *kinds, FILE *out)
-{
-	const char *before = " [";
-
-	/* Not the first, which is none; what is above are no kinds. */
-	for (commands &= 0xfffe; commands; commands &= commands - 1, before = ", ")
-		fprintf(out, "%s%s", before, kinds[__builtin_ctz(commands)]);
-	fputc(']', out);
-}
-
 void keys_print_help(const struct field *table, unsigned count, const char *const *kinds, FILE *out)
 {
+	char text[64];
+
 	for (const struct field *f = table; f < table + count; f++) {
 		fprintf(out, "    %s%s%s: %s", f->name, f->arg ? "=" : "", f->arg ? f->arg : "",
 			f->help);
@@ -82,7 +93,7 @@ void keys_print_help(const struct field *table, unsigned count, const char *cons
 			fprintf(out, "%s%s", n ? ", " : " (", f->names[n]);
 		fputs(f->names ? ")" : "", out);
 		if (kinds)
-			print_kinds(f->commands, kinds, out);
+			fprintf(out, " [%s]", put_kinds(text, sizeof(text), kinds, f->commands));
 		fputc('\n', out);
 	}
 }

@@ -8,6 +8,7 @@
 #include "net/port.h"
 #include "net/slirp/slirp.h"
 #include "vmm/keys.h"
+#include "vmm/net_address.h"
 
 #include <errno.h>
 #include <net/if.h>
@@ -76,6 +77,10 @@ const struct field net_keys[] = {
 		AT(name), .type = FIELD_STRING, .commands = TAP},
 	{"fd", "N", "an open tap, as descriptor N of this process; once for each pair of queues",
 		AT(fd), .type = FIELD_LIST, .commands = TAP},
+	{"ip", "IP/BITS", "the address of a guest of run; one of IPv4, one of IPv6", AT(tap_ip),
+		.type = FIELD_LIST, .commands = TAP},
+	{"gw", "IP", "the router in the network of ip; one of each likewise", AT(gateway),
+		.type = FIELD_LIST, .commands = TAP},
 	{"vhost", "MODE", "whether the host's kernel moves the packets; auto: where it can",
 		AT(vhost), .type = FIELD_ENUM, .names = vhosts, .fallback = "auto",
 		.commands = TAP | BRIDGE},
@@ -167,7 +172,7 @@ static int check_tap(struct net_config *n)
 		return fail(EINVAL, "queues %u: with %u times fd", n->pairs, n->fd.count);
 	if (n->fd.count)
 		n->pairs = n->fd.count;
-	return 0;
+	return net_address_parse(&n->told, &n->tap_ip, &n->gateway);
 }
 
 /* One pair of queues: there is one process that has the packets. IPv6 knows no smaller packets. */

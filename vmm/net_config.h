@@ -16,33 +16,6 @@
 enum net_kind { NET_NONE, NET_USER, NET_TAP, NET_BRIDGE, NET_KINDS };
 enum net_to_host { NET_HOST_DENY, NET_HOST_ALLOW };
 
-struct net_config {
-	enum net_kind kind;
-	char *id; /* of net_set_defaults, if it was not given */
-	char *mac_text;
-	uint8_t mac[6];       /* of net_set_mac, if it was not given */
-	uint32_t mtu;         /* 0: as the other end has it */
-	uint32_t pairs;       /* of queues */
-	uint32_t slot;        /* of the PCI bus; 0: any */
-	unsigned link;        /* enum net_link, at first */
-	char *name;           /* tap: one that there is; NULL: one of our own */
-	unsigned vhost;       /* tap and bridge: enum net_vhost */
-	struct field_list fd; /* tap: open ones, in decimal, one a pair */
-	struct net_limits limits;
-	char *pcap;                       /* file; NULL: nothing is recorded */
-	struct field_list publish, allow; /* user: in the words of kvick-slirp, which judges them */
-	bool restricted;                  /* user */
-	unsigned host;                    /* user: enum net_to_host */
-	char *bridge;       /* bridge: its name; what follows is kvick-net's to judge */
-	char *address, *ip; /* of the host on it, of the guest; NULL: not said */
-	bool nat, dhcp, isolate, spoof_guard;
-
-	struct fields fields;
-};
-
-enum net_link { NET_LINK_UP, NET_LINK_DOWN };
-enum net_vhost { NET_VHOST_OFF, NET_VHOST_ON, NET_VHOST_AUTO };
-
 #define NET_RESOLVERS_MAX 3u
 
 /*
@@ -57,6 +30,35 @@ struct net_guest {
 	struct in6_addr address6, gateway6, resolver6[NET_RESOLVERS_MAX];
 	unsigned prefix6;
 };
+
+struct net_config {
+	enum net_kind kind;
+	char *id; /* of net_set_defaults, if it was not given */
+	char *mac_text;
+	uint8_t mac[6];       /* of net_set_mac, if it was not given */
+	uint32_t mtu;         /* 0: as the other end has it */
+	uint32_t pairs;       /* of queues */
+	uint32_t slot;        /* of the PCI bus; 0: any */
+	unsigned link;        /* enum net_link, at first */
+	char *name;           /* tap: one that there is; NULL: one of our own */
+	unsigned vhost;       /* tap and bridge: enum net_vhost */
+	struct field_list fd; /* tap: open ones, in decimal, one a pair */
+	struct field_list tap_ip, gateway;
+	struct net_guest told; /* tap: what these two say */
+	struct net_limits limits;
+	char *pcap;                       /* file; NULL: nothing is recorded */
+	struct field_list publish, allow; /* user: in the words of kvick-slirp, which judges them */
+	bool restricted;                  /* user */
+	unsigned host;                    /* user: enum net_to_host */
+	char *bridge;       /* bridge: its name; what follows is kvick-net's to judge */
+	char *address, *ip; /* of the host on it, of the guest; NULL: not said */
+	bool nat, dhcp, isolate, spoof_guard;
+
+	struct fields fields;
+};
+
+enum net_link { NET_LINK_UP, NET_LINK_DOWN };
+enum net_vhost { NET_VHOST_OFF, NET_VHOST_ON, NET_VHOST_AUTO };
 
 /*
  * "tap,mac=02:00:00:00:00:01": a kind, then keys with their values, a comma within a value doubled.

@@ -12,15 +12,30 @@
 #include <errno.h>
 #include <string.h>
 
-static int open_tap(const struct net_config *n, struct net_end *end, struct net_guest *guest)
+/* What would be said to nobody is not taken. */
+static int check_told(const struct net_config *n, bool configured)
 {
-	int rc = n->fd.count ? tap_adopt(end, &n->fd) : tap_open(end, n->name, n->pairs, n->mtu);
+	if (!configured && (n->told.prefix || n->told.prefix6))
+		return fail(EINVAL,
+			"ip: only a guest that kvick run starts is told it; others ask by DHCP, or "
+			"are set up from within");
+	return 0;
+}
 
+static int open_tap(const struct net_config *n, const struct net_host *host, struct net_end *end,
+	struct net_guest *guest)
+{
+	int rc = check_told(n, host->configured);
+
+	if (!rc)
+		rc = n->fd.count ? tap_adopt(end, &n->fd)
+				 : tap_open(end, n->name, n->pairs, n->mtu);
 	if (rc)
 		return rc;
 	if (n->mtu)
 		end->mtu = n->mtu;
-	*guest = (struct net_guest){.mtu = end->mtu};
+	*guest = n->told;
+	guest->mtu = end->mtu;
 	memcpy(guest->mac, n->mac, sizeof(guest->mac));
 	log_info("%s: tap %s", n->id, end->name);
 	return 0;
@@ -44,7 +59,7 @@ int nic_open(struct nic_helper *h, const struct net_config *n, const struct net_
 	else if (n->kind == NET_BRIDGE)
 		rc = net_bridge_open(&h->bridge, n, host, end, guest);
 	else
-		rc = open_tap(n, end, guest);
+		rc = open_tap(n, host, end, guest);
 	if (!rc) {
 		rc = open_record(n, end);
 		rc = rc ? rc : nic_open_vhost(n, end, host->pci);
@@ -98,6 +113,9 @@ int nic_files_take(const struct net_config *n, int *fds, unsigned count, struct 
 	if (!vhost && count != n->pairs + (n->pcap != NULL))
 		return fail(EINVAL, "NIC %s: %u descriptors for %u pairs of queues%s", n->id, count,
 			n->pairs, n->pcap ? " and a pcap file" : "");
+	rc = check_told(n, false);
+	if (rc)
+		return fail_context(rc, "NIC %s", n->id);
 	rc = tap_take(end, fds, n->pairs);
 	memset(fds, 0xff, n->pairs * sizeof(*fds));
 	if (rc)

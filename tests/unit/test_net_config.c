@@ -6,6 +6,7 @@
 #include "base/util.h"
 #include "vmm/net_config.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -52,6 +53,40 @@ static void test_values(void **state)
 	net_config_finish(&n);
 }
 
+static void check_address(int family, const void *address, const char *want)
+{
+	char text[INET6_ADDRSTRLEN];
+
+	assert_string_equal(inet_ntop(family, address, text, sizeof(text)), want);
+}
+
+static void test_addresses(void **state)
+{
+	struct net_config n;
+
+	assert_int_equal(net_parse(&n, "tap,gw=fe80::1,ip=192.168.70.2/24,gw=192.168.70.1,ip="
+				       "fd70::2/64"),
+		0);
+	check_address(AF_INET, &n.told.address, "192.168.70.2");
+	check_address(AF_INET, &n.told.gateway, "192.168.70.1");
+	check_address(AF_INET6, &n.told.address6, "fd70::2");
+	check_address(AF_INET6, &n.told.gateway6, "fe80::1");
+	assert_int_equal(n.told.prefix, 24);
+	assert_int_equal(n.told.prefix6, 64);
+	net_config_finish(&n);
+	assert_int_equal(net_parse(&n, "tap,ip=10.0.0.254/31,gw=10.0.0.255"), 0);
+	check_address(AF_INET, &n.told.gateway, "10.0.0.255");
+	assert_int_equal(n.told.prefix6, 0);
+	net_config_finish(&n);
+	assert_int_equal(net_parse(&n, "tap,ip=fd70::2:1/111,gw=fd70::3:1"), 0);
+	check_address(AF_INET6, &n.told.gateway6, "fd70::3:1");
+	assert_int_equal(n.told.prefix, 0);
+	net_config_finish(&n);
+	assert_int_equal(net_parse(&n, "bridge,ip=10.86.0.7/24"), 0);
+	assert_string_equal(n.ip, "10.86.0.7/24");
+	net_config_finish(&n);
+}
+
 static void test_refused(void **state)
 {
 	static const struct {
@@ -80,6 +115,35 @@ static void test_refused(void **state)
 		{"tap,rx-pps=many", "rx-pps many: must be"},
 		{"tap,id=", "id: must not be empty"},
 		{"tap,link=maybe", "link maybe: must be one of up, down"},
+		{"tap,ip=", "ip : must be an address and the length"},
+		{"tap,ip=10.0.0.2", "ip 10.0.0.2: must be an address and"},
+		{"tap,ip=10.0.0.2/", "ip 10.0.0.2/: must be an address and"},
+		{"tap,ip=10.0.0/24", "ip 10.0.0/24: must be an address and"},
+		{"tap,ip=10.0.0.2/24x", "ip 10.0.0.2/24x: must be an address and"},
+		{"tap,ip=0000:0000:0000:0000:0000:0000:00000000000000.2/64", "must be an address"},
+		{"tap,ip=10.0.0.2/0", "must be 1 to 32"},
+		{"tap,ip=10.0.0.2/33", "must be 1 to 32"},
+		{"tap,ip=fd70::2/129", "must be 1 to 128"},
+		{"tap,ip=10.0.0.0/24", "ip 10.0.0.0/24: is no host's address"},
+		{"tap,ip=10.0.0.255/24", "ip 10.0.0.255/24: is no host's address"},
+		{"tap,ip=127.0.0.1/8", "is no host's address"},
+		{"tap,ip=224.0.0.1/32", "is no host's address"},
+		{"tap,ip=ff02::1/64", "is no host's address"},
+		{"tap,ip=::1/64", "is no host's address"},
+		{"tap,ip=10.0.0.2/24,ip=10.0.0.3/24", "ip 10.0.0.3/24: there is one of IPv4"},
+		{"tap,ip=fd70::2/64,ip=fd70::3/64", "ip fd70::3/64: there is one of IPv6"},
+		{"tap,gw=10.0.0.1", "gw 10.0.0.1: needs an ip of IPv4"},
+		{"tap,ip=10.0.0.2/24,gw=fd70::1", "gw fd70::1: needs an ip of IPv6"},
+		{"tap,ip=10.0.0.2/24,gw=10.0.0.1/24", "gw 10.0.0.1/24: must be an address"},
+		{"tap,ip=10.0.0.2/24,gw=10.0.1.1", "gw 10.0.1.1: is no other host in the network"},
+		{"tap,ip=10.0.0.2/23,gw=10.0.2.1", "gw 10.0.2.1: is no other host in"},
+		{"tap,ip=10.0.0.2/24,gw=10.0.0.2", "gw 10.0.0.2: is no other host in"},
+		{"tap,ip=10.0.0.2/24,gw=10.0.0.0", "gw 10.0.0.0: is no other host in"},
+		{"tap,ip=fd70::2:1/112,gw=fd70::3:1", "gw fd70::3:1: is no other host in"},
+		{"tap,ip=10.0.0.2/24,gw=10.0.0.1,gw=10.0.0.3", "gw 10.0.0.3: there is one of IPv4"},
+		{"tap,ip=fd70::2/64,gw=fd70::1,gw=fe80::1", "gw fe80::1: there is one of IPv6"},
+		{"user,ip=10.0.2.9/24", "ip: is a key of tap, bridge only"},
+		{"bridge,gw=10.0.2.2", "gw: is a key of tap only"},
 		{"tap,mac=", "mac : must be six bytes"},
 		{"tap,mac=02:00:00:00:00:0g", "must be six bytes"},
 		{"tap,mac=02:00:00:00:00:1", "must be six bytes"},
@@ -121,6 +185,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_values),
+		cmocka_unit_test(test_addresses),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_mac),
 	};

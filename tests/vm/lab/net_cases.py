@@ -66,6 +66,25 @@ def tap_vhost(lab):
     return tap_work(lab, 4, "on")
 
 
+@case("net-tap-ip")
+def told(lab):
+    """The first command has the addresses and the way out that ip= and gw= say."""
+    with Tap(5) as tap, Guest(
+            lab, "net-told", "--net",
+            f"tap,name={tap.name},ip={tap.guest}/24,gw={tap.host},ip={tap.guest6}/64,"
+            f"gw={tap.host6}") as guest:
+        said = guest.sh("ip -o addr show dev eth0; ip route; ip -6 route")
+        for text in (f"inet {tap.guest}/24", f"inet6 {tap.guest6}/64",
+                     f"default via {tap.host} dev eth0", f"default via {tap.host6} dev eth0"):
+            check(text in said, f"lacks {text}: {tail(said)}")
+        check_pings(guest, tap)
+        # What is on no network of its own goes to the router.
+        host("ip", "addr", "add", "10.76.5.1/32", "dev", "lo")
+        check_ping(guest.sh(" ".join(ping("10.76.5.1", 5))), 5)
+        host("ip", "addr", "del", "10.76.5.1/32", "dev", "lo")
+        guest.end()
+
+
 @case("net-captures-agree")
 def captures(lab):
     """tcpdump on the tap, in the guest, and pcap= have the same packets, each way in one order."""

@@ -126,6 +126,7 @@ test_hotplug_nic_refused() {
 	refused_beside 'vm: NIC net0: there is a NIC of that name' kvick attach-nic vm tap,id=net0
 	refused_beside 'vm: disk net0: there is a NIC of that name' kvick attach-disk vm path=image2,id=net0
 	refused_beside '--net tap: net1: tap t0: another process uses it' kvick attach-nic vm tap,name=t0
+	refused_beside '--net tap: net1: ip: only a guest that' kvick attach-nic vm tap,ip=10.0.0.2/24
 	refused_beside 'vm: NIC net1: addr 4 is taken' kvick attach-nic vm tap,addr=4
 	refused_beside 'user: only a NIC on a tap can come' kvick attach-nic vm user
 	kvick detach vm net0

@@ -103,7 +103,7 @@ test_net_user_bad_input() {
 	net_user_refused '--net: user,host=yes: host yes: must be' --net user,host=yes
 	net_user_refused '--net: user,mtu=576: mtu 576: must be 1280 to 65520 in user mode' \
 		--net user,mtu=576
-	net_user_refused '--net: user,queues=2: queues: is a key of tap only' --net user,queues=2
+	net_user_refused '--net: user,queues=2: queues: is a key of tap, bridge only' --net user,queues=2
 	start p net-user --net user,publish=9001:7/udp,publish=9001:7
 	net_user_in_use 9001 --publish 9001:80
 	net_user_in_use 9001/udp --publish 9001:80/udp

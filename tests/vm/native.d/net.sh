@@ -207,6 +207,8 @@ test_net_bad_input() {
 		tap,name=0123456789abcdef
 	net_refused '--net tap: net0: fd 99: no such descriptor is open' tap,fd=99
 	net_refused '--net tap: net0: fd 3: it is no tap' tap,fd=3 3</dev/null
+	net_refused '--net: tap,ip=10.0.0.2: ip 10.0.0.2: must be an address and' tap,ip=10.0.0.2
+	net_refused '--net tap: net0: ip: only a guest that kvick run starts' tap,name=t1,ip=10.0.0.2/24
 	start u net-echo --net "tap,name=t1,mac=$mac"
 	boot net-echo --net tap,name=t1
 	status_is 125
