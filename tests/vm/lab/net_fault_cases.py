@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: MIT
 """NICs under stress and misfortune: the driver reloaded, cables pulled, taps deleted."""
+import json
+import os
 import threading
 import time
 
-from harness import LONG, case, check, check_verb, tail, verb
+from harness import LONG, Skipped, case, check, check_verb, tail, verb
 from network import Guest, Tap, carrier, check_ping, cpu_seconds, host, ping, wait_for
 
 RELOADS = 100 if LONG else 10
@@ -93,6 +95,42 @@ def tap_deleted(lab):
         check(took < 0.5, f"{took:.2f} s of processor in a second with nothing to do")
         said = guest.end()
     check(said.count("network: net0: ") == 1, f"stderr is {tail(said)}")
+
+
+def nic_of(name):
+    """What kvick tells of its NIC."""
+    return json.loads(check_verb("status", name))["nics"][0]
+
+
+@case("net-tap-deleted-vhost")
+def tap_deleted_vhost(lab):
+    """The host's kernel says nothing: it is known once the queues are back, and the VM goes on."""
+    if not os.path.exists("/dev/vhost-net"):
+        raise Skipped("no /dev/vhost-net")
+    name = "net-deleted-vhost"
+    with Tap(16) as tap, Guest(lab, name, "--net", f"tap,name={tap.name},vhost=on") as guest:
+        guest.sh(tap.set_up_guest())
+        check_ping(host(*ping(tap.guest, 5)), 5)
+        check(nic_of(name)["vhost"], "the kernel does not move its packets")
+        flood = Flood(tap.guest)
+        host("ip", "link", "del", tap.name)
+        flood.stop()
+        guest.sh("ping -c 3 -i 0.2 -W 1 " + tap.host, ok=False)
+        before = cpu_seconds(guest.pid())
+        time.sleep(1)
+        took = cpu_seconds(guest.pid()) - before
+        check(took < 0.5, f"{took:.2f} s of processor in a second with nothing to do")
+        known = nic_of(name)["link"]
+        check_verb("pause", name)
+        check_verb("resume", name)
+        wait_for(guest, carrier(0))
+        check(nic_of(name)["link"] == "lost" and not nic_of(name)["vhost"], f"{nic_of(name)}")
+        check(verb("link", name, "up").returncode != 0, "a link to nowhere is up")
+        check(guest.sh("echo still here") == "still here", "the guest is gone")
+        said = guest.end()
+    check(said.count("network: net0: ") == 1 and f"tap {tap.name} has gone" in said,
+          f"stderr is {tail(said)}")
+    return f"the link was {known} until the queues came back"
 
 
 @case("net-attach-detach")
