@@ -198,6 +198,19 @@ static void test_reset_by_host(void **state)
 	close(listener);
 }
 
+/* As of a guest that has had another process at its other end. */
+static void test_unknown_connection(void **state)
+{
+	struct guest_tcp t = {
+		.peer = address(OTHER4), .port = 44000, .peer_port = 80, .seq = 1000, .ack = 2000};
+
+	BOOT("--configured");
+	guest_segment(&guest, &t, TCP_ACK, "hello", 5);
+	assert_true(guest_next(&guest, &t, GUEST_WAIT_MS));
+	assert_true(t.flags & TCP_RST);
+	assert_int_equal(guest_end(&guest), 0);
+}
+
 /* One segment that a driver has left to be cut, summed, and its length set. */
 static void check_gso(const char *other)
 {
@@ -803,6 +816,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		TEST(test_streams),
 		TEST(test_reset_by_host),
+		TEST(test_unknown_connection),
 		TEST(test_large_segments),
 		TEST(test_datagrams),
 		TEST(test_dhcp),

@@ -2,13 +2,14 @@
 """User mode: a guest's network without any right on the host."""
 import hashlib
 import os
+import random
 import signal
 import subprocess
 import tempfile
 
-from harness import KVICK, Skipped, case, check, tail
-from network import (Guest, IperfServer, Server, carrier, check_dhcp, check_iperf, check_ping,
-                     helper_of, host, judge_iperf, ping, wait_for)
+from harness import KVICK, LONG, Skipped, case, check, tail
+from network import (Booted, Guest, IperfServer, Pauses, Server, carrier, check_dhcp, check_iperf,
+                     check_ping, helper_of, host, judge_iperf, ping, wait_for)
 
 REQUESTS = 1000
 PORT = 5201  # iperf3's
@@ -137,6 +138,66 @@ def ordinary(lab):
         capture_output=True, text=True, timeout=120, check=False)
     check(done.returncode == 0, f"status {done.returncode}: {tail(done.stderr)}")
     check("inet 10.0.2.15/24" in done.stdout, f"stdout is {tail(done.stdout)}")
+
+
+class Data:
+    """Random bytes to be got from the host, and their sum."""
+    SIZE = (32 if LONG else 4) << 20
+
+    def __init__(self, lab):
+        self.folder = tempfile.TemporaryDirectory(dir=lab.scratch)
+        data = random.randbytes(self.SIZE)
+        with open(os.path.join(self.folder.name, "data"), "wb") as f:
+            f.write(data)
+        self.sum = hashlib.sha256(data).hexdigest()
+        self.server = Server(self.folder.name)
+        self.url = f"http://10.0.2.2:{self.server.port}/data"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *what):
+        self.server.__exit__(*what)
+        self.folder.cleanup()
+
+
+@case("net-user-paused")
+def paused(lab):
+    """Connections outlast pauses, what they carry is whole, and no ping is lost."""
+    with Data(lab) as data, Guest(lab, "net-paused", "--net", "user,host=allow") as guest:
+        check_ping(guest.sh(" ".join(ping("10.0.2.2", 5))), 5)
+        with Pauses("net-paused") as pauses:
+            said = guest.sh("ping -q -n -i 0.02 -c 100 10.0.2.2 >/tmp/ping & "
+                            f"for i in 1 2 3 4; do curl -sS {data.url} | sha256sum; done; "
+                            "wait; cat /tmp/ping")
+        check(said.count(data.sum) == 4, f"the guest has got {tail(said)}")
+        check_ping(said, 100)
+        check(pauses.count > 2, f"paused {pauses.count} times")
+        guest.end()
+    return f"{pauses.count} times"
+
+
+# What udhcpc has done once it has an address.
+LEASE = """printf '#!/bin/sh\n[ $1 != bound ] || { ip addr add $ip/24 dev eth0; """ \
+        """ip route add default via $router; }\n' >/lease; chmod +x /lease"""
+
+
+@case("net-user-reset")
+def reset(lab):
+    """While it is served, again and again; each guest asks for its address and has its network."""
+    with Data(lab) as data, Booted(lab, "net-reset", "--net", "user,host=allow") as guest:
+        for _ in range(10 if LONG else 3):
+            guest.sh(f"{LEASE}; ip link set eth0 up; udhcpc -q -n -i eth0 -s /lease")
+            said = guest.sh("ping -c 5 -W 5 10.0.2.2")
+            check("5 packets transmitted, 5 packets received" in said, f"ping: {tail(said)}")
+            said = guest.sh(f"wget -q -O - {data.url} | sha256sum")
+            check(data.sum in said, f"the guest has got {tail(said)}")
+            guest.sh(f"while wget -q -O /dev/null {data.url}; do :; done & "
+                     f"ping -A 10.0.2.2 >/dev/null & sleep 0.2")
+            before = len(data.server.http.served)
+            guest.reset()
+        check(before > 1, f"{before} times got")
+        guest.end()
 
 
 @case("net-user-helper-killed")

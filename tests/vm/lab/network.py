@@ -6,9 +6,11 @@ import os
 import re
 import socket
 import subprocess
+import sys
 import threading
+import time
 
-from harness import Console, Failed, LONG, check, program_of, tail
+from harness import KVICK, Console, Failed, LONG, check, check_verb, program_of, tail
 
 SECONDS = 10 if LONG else 1  # of one iperf3
 TSO = 3000  # bytes of a frame that no wire has
@@ -24,9 +26,9 @@ def host(*words, ok=True, limit=60):
 class Guest:
     """A guest from the root of networks whose bash takes commands from here, one at a time."""
 
-    def __init__(self, lab, name, *options, kernel=None):
+    def __init__(self, lab, name, *options, kernel=None, arguments=None):
         self.name, self.count = name, 0
-        self.console = Console(lab.run_args(
+        self.console = Console(arguments or lab.run_args(
             "--name", name, "--rootfs", f"path={lab.net},overlay=memory", *options,
             kernel=kernel or lab.cloud, command=["bash"]))
 
@@ -60,6 +62,53 @@ class Guest:
         """By itself and well. Returns what kvick said."""
         self.console.process.stdin.close()
         return self.console.ends(0)
+
+
+class Booted(Guest):
+    """One with a small kernel and busybox, that has no command to end with, and can be reset."""
+
+    def __init__(self, lab, name, *options):
+        super().__init__(lab, name, arguments=[
+            KVICK, "boot", "--kernel", lab.minimal, "--initrd", lab.initrd, "--name", name,
+            *options])
+        self.begin()
+
+    def begin(self):
+        """Waits for init, and has a shell take what comes."""
+        self.console.expect("^KVICK uptime")
+        self.console.send("shell")
+        self.sh("stty -F /dev/ttyS0 -onlcr; ip link set lo up")
+
+    def reset(self):
+        check_verb("reset", self.name)
+        self.begin()
+
+    def end(self):
+        self.console.send("poweroff -f")
+        return self.console.ends(0)
+
+
+class Pauses:
+    """A VM that is paused again and again. `count`: how often it was."""
+
+    def __init__(self, name):
+        self.name, self.count, self.over = name, 0, threading.Event()
+        self.thread = threading.Thread(target=self._run)
+
+    def _run(self):
+        while not self.over.wait(0.3):
+            check_verb("pause", self.name)
+            time.sleep(0.05)
+            check_verb("resume", self.name)
+            self.count += 1
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.thread.join()
 
 
 class Tap:
@@ -230,6 +279,11 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 class Backlog(http.server.ThreadingHTTPServer):
     request_queue_size = 128
     address_family = socket.AF_INET6  # IPv4 as well
+
+    def handle_error(self, request, client_address):
+        """A guest that is reset lets go of what it was getting."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class Server:

@@ -7,9 +7,9 @@ import random
 import signal
 import subprocess
 import threading
-import time
 
-from harness import LONG, Console, Skipped, case, check, check_verb
+from harness import LONG, Console, Skipped, case, check
+from network import Pauses
 
 SIZE = 4 << 20
 CYCLES = 100 if LONG else 10
@@ -103,14 +103,6 @@ def get(console, net):
     check(got == net.sum, f"the guest has got {got}, not {net.sum}")
 
 
-def pause_often(name, over):
-    """The queues are the monitor's while the guest is paused."""
-    while not over.wait(0.3):
-        check_verb("pause", name)
-        time.sleep(0.05)
-        check_verb("resume", name)
-
-
 def work(lab, mode, number):
     name = "vhost-" + mode
     with Network(lab, number) as net, start(lab, net, mode, name) as console:
@@ -120,13 +112,10 @@ def work(lab, mode, number):
         get(console, net)
         console.send("ping")
         console.expect("20 packets received")
-        over = threading.Event()
-        pauses = threading.Thread(target=pause_often, args=(name, over))
-        pauses.start()
-        for _ in range(4):
-            get(console, net)
-        over.set()
-        pauses.join()
+        with Pauses(name) as pauses:  # while it is paused the queues are the monitor's
+            for _ in range(4):
+                get(console, net)
+        check(pauses.count, "it was not paused")
         for _ in range(CYCLES):
             console.send("reload")
             console.expect("^reloaded$")

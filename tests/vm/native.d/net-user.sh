@@ -43,6 +43,45 @@ test_net_user() {
 	done
 }
 
+# keep_asking PORT: one datagram after the other, each once the last one is answered, a line in
+# `answers`, or lost.
+keep_asking() {
+	exec {udp}<>"/dev/udp/127.0.0.1/$1"
+	while echo again >&"$udp"; do
+		timeout 1 head -n 1 <&"$udp" >>answers
+	done 2>/dev/null
+}
+
+# The process goes on as it was, and has no other guest for one that begins anew.
+test_net_user_paused_and_reset() {
+	local transport asking
+	needs_loopback
+	for transport in mmio pci; do
+		start "p$transport" net-user --net user,publish=9001:7/udp,publish=9002:8/udp \
+			--transport "$transport"
+		keep_asking 9002 &
+		asking=$!
+		for _ in {1..20}; do
+			kvick pause "p$transport"
+			kvick resume "p$transport"
+			status_is 0
+			echoes 9001
+		done
+		for _ in {1..5}; do
+			kvick reset "p$transport"
+			status_is 0
+			await READY
+			echoes 9001
+		done
+		kill "$asking" || fail 'nothing was asked meanwhile'
+		[ "$(wc -l <answers)" -gt 10 ] || fail "$(wc -l <answers) answers meanwhile"
+		rm answers
+		kill -9 "$(helper_of "$pid")"
+		await 'datagrams: '
+		ends 0
+	done
+}
+
 # What its process does not let through is counted, and told as long as the VM lives.
 test_net_user_counters() {
 	local seen=(kind user user-mode.malformed 1 user-mode.unknown 1 user-mode.local 1
