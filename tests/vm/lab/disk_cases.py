@@ -7,7 +7,7 @@ import struct
 import subprocess
 import zlib
 
-from harness import KVICK, Console, case, check, check_says, check_status, tail
+from harness import KVICK, Console, case, check, check_says, check_status, on_both, tail
 
 MIB = 1 << 20
 
@@ -75,17 +75,17 @@ def root_boot(lab):
         console.ends(11)
 
 
-@case("disk-overlay-full")
-def overlay_full(lab):
+@on_both("disk-overlay-full")
+def overlay_full(lab, transport):
     """A host without room for more: the write fails, the rest goes on."""
-    folder = os.path.join(lab.scratch, "full")
-    path = os.path.join(place(lab), "behind")
+    folder = os.path.join(lab.scratch, "full-" + transport)
+    path = os.path.join(place(lab), "behind-" + transport)
     with open(path, "wb") as f:
         f.truncate(64 * MIB)
     os.mkdir(folder)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8M", "tmpfs", folder], check=True)
     try:
-        result = lab.run("--disk", f"path={path},overlay={folder}", command=[
+        result = lab.run("--transport", transport, "--disk", f"path={path},overlay={folder}", command=[
             "sh", "-c", "dd if=/dev/zero of=/dev/vda bs=1M count=4 conv=fsync 2>/dev/null && "
                         "echo fits; dd if=/dev/zero of=/dev/vda bs=1M seek=8 count=32 conv=fsync "
                         "2>/dev/null || echo full; dd if=/dev/vda of=/dev/null bs=1M count=64 "
@@ -175,19 +175,19 @@ def root_partition_boot(lab):
     os.unlink(path)
 
 
-@case("disk-read-only")
-def read_only(lab):
+@on_both("disk-read-only")
+def read_only(lab, transport):
     before = digest(lab.debian)
-    result = lab.run("--rootfs", f"path={lab.debian},ro", command=[
+    result = lab.run("--transport", transport, "--rootfs", f"path={lab.debian},ro", command=[
         "bash", "-c", "touch /x || echo refused; echo scratch >/tmp/x && cat /tmp/x"])
     check_status(result, 0)
     check(result.out == "refused\nscratch\n", f"stdout is {tail(result.out)}")
     check(digest(lab.debian) == before, "the image has changed")
 
 
-def check_overlay(lab, keys):
+def check_overlay(lab, transport, keys):
     before = digest(lab.debian)
-    result = lab.run("--rootfs", f"path={lab.debian},{keys}", command=[
+    result = lab.run("--transport", transport, "--rootfs", f"path={lab.debian},{keys}", command=[
         "bash", "-c", "head -c 20M /dev/urandom >/x && sync && sum=$(sha256sum /x) && "
                       "echo 3 >/proc/sys/vm/drop_caches && [ \"$sum\" = \"$(sha256sum /x)\" ] && "
                       "rm -rf /usr/share && echo wrote"])
@@ -196,24 +196,24 @@ def check_overlay(lab, keys):
     check(digest(lab.debian) == before, "the image has changed")
 
 
-@case("disk-overlay-memory")
-def overlay_memory(lab):
-    check_overlay(lab, "overlay=memory")
+@on_both("disk-overlay-memory")
+def overlay_memory(lab, transport):
+    check_overlay(lab, transport, "overlay=memory")
 
 
-@case("disk-overlay-file")
-def overlay_file(lab):
+@on_both("disk-overlay-file")
+def overlay_file(lab, transport):
     """On the scratch disk, where it has O_DIRECT."""
-    folder = os.path.join(place(lab), "overlay")
+    folder = os.path.join(place(lab), "overlay-" + transport)
     os.mkdir(folder)
-    check_overlay(lab, f"overlay={folder}/file,cache=none" if place(lab) == "/scratch" else
+    check_overlay(lab, transport, f"overlay={folder}/file,cache=none" if place(lab) == "/scratch" else
                   f"overlay={folder}")
     os.rmdir(folder)
 
 
-def check_data(lab, keys, kernel):
+def check_data(lab, transport, keys, kernel):
     """Random data written to a file system on a second disk, read back past the guest's cache."""
-    path = os.path.join(place(lab), "data-" + keys.replace(",", "-").replace("=", "-"))
+    path = os.path.join(place(lab), f"data-{transport}-" + keys.replace(",", "-").replace("=", "-"))
     with open(path, "wb") as f:
         f.truncate(64 * MIB)
     subprocess.run(["mke2fs", "-q", "-t", "ext4", path], check=True)
@@ -221,22 +221,22 @@ def check_data(lab, keys, kernel):
               "2>/dev/null && a=$(sha256sum /m/f) && umount /m && mount -t ext4 /dev/vda /m && "
               "b=$(sha256sum /m/f) && [ \"$a\" = \"$b\" ] && umount /m && echo equal && "
               "cat /sys/block/vda/serial")
-    result = lab.run("--disk", f"path={path},serial=abc-123,{keys}", kernel=kernel,
-                     command=["sh", "-c", script])
+    result = lab.run("--transport", transport, "--disk", f"path={path},serial=abc-123,{keys}",
+                     kernel=kernel, command=["sh", "-c", script])
     check_status(result, 0)
     check(result.out.split() == ["equal", "abc-123"], f"stdout is {tail(result.out)}")
     check_clean(path)
     os.unlink(path)
 
 
-@case("disk-direct-2-queues")
-def direct(lab):
-    check_data(lab, "cache=none,queues=2", lab.cloud)
+@on_both("disk-direct-2-queues")
+def direct(lab, transport):
+    check_data(lab, transport, "cache=none,queues=2", lab.cloud)
 
 
-@case("disk-writethrough-limited")
-def writethrough(lab):
-    check_data(lab, "cache=writethrough,bw=40M,iops=2000", lab.minimal)
+@on_both("disk-writethrough-limited")
+def writethrough(lab, transport):
+    check_data(lab, transport, "cache=writethrough,bw=40M,iops=2000", lab.minimal)
 
 
 @case("disk-two-users")

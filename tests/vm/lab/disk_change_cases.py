@@ -6,7 +6,7 @@ import os
 import subprocess
 import time
 
-from harness import LIMIT, Console, Failed, case, check, check_verb, tail, verb
+from harness import LIMIT, Console, Failed, case, check, check_verb, on_both, tail, verb
 from disk_cases import MIB, check_clean, place
 
 
@@ -18,9 +18,9 @@ def new_image(path, size, filesystem=True):
     return path
 
 
-def with_disk(lab, name, keys, script):
+def with_disk(lab, name, keys, script, *options):
     """A command under the stock kernel, with that disk."""
-    return Console(lab.run_args("--name", name, "--no-stdin", "--disk", keys,
+    return Console(lab.run_args("--name", name, "--no-stdin", "--disk", keys, *options,
                                 command=["sh", "-c", script], kernel=lab.cloud))
 
 
@@ -60,16 +60,18 @@ wait
 """
 
 
-@case("disk-resize-under-load")
-def resize(lab):
+@on_both("disk-resize-under-load")
+def resize(lab, transport):
     """Five times, under a file system in use; each new end can be written and read."""
-    path = new_image(os.path.join(place(lab), "grows"), 32 * MIB)
-    with with_disk(lab, "grows", f"path={path},id=data,queues=2", GROW) as guest:
+    name = "grows-" + transport
+    path = new_image(os.path.join(place(lab), name), 32 * MIB)
+    with with_disk(lab, name, f"path={path},id=data,queues=2", GROW,
+                   "--transport", transport) as guest:
         guest.expect("^up$")
         for size in range(48, 128, 16):
-            check_verb("resize-disk", "grows", "data", f"{size}M")
+            check_verb("resize-disk", name, "data", f"{size}M")
             guest.expect(f"^sectors {size * MIB // 512}$")
-            check(data_disk("grows")["size"] == size * MIB, "status has another size")
+            check(data_disk(name)["size"] == size * MIB, "status has another size")
         guest.expect("^right$")
         guest.ends(0)
     check(os.path.getsize(path) == 112 * MIB, "the file has another size")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """How the lab's tests run kvick, look at a console, and report."""
 import fnmatch
+import functools
 import json
 import os
 import queue
@@ -32,6 +33,15 @@ def case(name, alone=False):
     """Makes a function a test. `alone`: nothing else runs beside it."""
     def register(function):
         cases.append((name, function, alone))
+        return function
+    return register
+
+
+def on_both(name):
+    """Makes a function a test on each transport of which it is told."""
+    def register(function):
+        for transport in ("mmio", "pci"):
+            case(f"{name}-{transport}")(functools.partial(function, transport=transport))
         return function
     return register
 
