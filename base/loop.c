@@ -5,6 +5,9 @@
 // epoll_pwait2 has just returned. loop_del therefore looks through the rest of the batch. Calls
 // from other threads are a linked list of records on the callers' stacks; an eventfd wakes the
 // loop, a futex-backed condition wakes the caller.
+//
+// The turn is a lock that the loop's thread lets go only to wait for events. What a visitor deletes
+// may be in the batch that the thread gets meanwhile: so a watch is looked at before it is called.
 #include "base/loop.h"
 
 #include "base/fd.h"
@@ -12,6 +15,7 @@
 #include "base/thread.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
@@ -38,8 +42,13 @@ struct loop {
 	pthread_mutex_t lock; /* guards what follows */
 	pthread_cond_t called;
 	struct call *calls;
-	bool running, stop;
+	bool stop;
 	pthread_t runner;
+
+	pthread_mutex_t
+		turn; /* held by whoever may touch what is the loop's thread's, but for waiting */
+	bool visited; /* and that is a visitor; under it */
+	atomic_bool running; /* written under `lock` */
 
 	bool spawned;
 	pthread_t thread;
@@ -85,6 +94,7 @@ int loop_create(struct loop **out, const char *name)
 	}
 	snprintf(l->name, sizeof(l->name), "%s", name);
 	pthread_mutex_init(&l->lock, NULL);
+	pthread_mutex_init(&l->turn, NULL);
 	pthread_cond_init(&l->called, NULL);
 	l->deferred_end = &l->deferred;
 	l->wake = WATCH_INIT(wake_ready, l);
@@ -110,6 +120,7 @@ void loop_destroy(struct loop *l)
 	if (l->epoll_fd >= 0)
 		close(l->epoll_fd);
 	pthread_cond_destroy(&l->called);
+	pthread_mutex_destroy(&l->turn);
 	pthread_mutex_destroy(&l->lock);
 	free(l);
 }
@@ -168,6 +179,9 @@ void loop_arm(struct loop *l, struct timer *t, uint64_t ns)
 		p = &(*p)->next;
 	t->next = *p;
 	*p = t;
+	/* The thread waits for the one that was first. */
+	if (l->visited && l->timers == t)
+		wake(l);
 }
 
 static void run_timers(struct loop *l)
@@ -205,6 +219,7 @@ static void run_calls(struct loop *l)
 static int wait_events(struct loop *l)
 {
 	struct timespec ts, *timeout = NULL;
+	int n, err;
 
 	if (l->timers) {
 		uint64_t now = now_ns();
@@ -213,8 +228,12 @@ static int wait_events(struct loop *l)
 		ts = (struct timespec){(time_t)(ns / NSEC_PER_SEC), (long)(ns % NSEC_PER_SEC)};
 		timeout = &ts;
 	}
+	pthread_mutex_unlock(&l->turn);
 	/* By its number, as musl has no name for it yet. */
-	return (int)syscall(SYS_epoll_pwait2, l->epoll_fd, l->batch, BATCH, timeout, NULL, 0);
+	n = (int)syscall(SYS_epoll_pwait2, l->epoll_fd, l->batch, BATCH, timeout, NULL, 0);
+	err = errno;
+	pthread_mutex_lock(&l->turn);
+	return n < 0 ? -err : n;
 }
 
 void loop_defer(struct loop *l, struct deferred *d)
@@ -260,7 +279,8 @@ static void run_batch(struct loop *l, int n)
 		struct epoll_event *ev = &l->batch[l->batch_pos++];
 		struct watch *w = ev->data.ptr;
 
-		if (w)
+		/* A visitor may have deleted it since the kernel told of it. */
+		if (w && w->fd >= 0)
 			w->ready(w->arg, ev->events);
 		run_deferred(l);
 	}
@@ -280,12 +300,8 @@ static bool stopped(struct loop *l)
 	return stop;
 }
 
-int loop_run(struct loop *l)
+static int take_turns(struct loop *l)
 {
-	pthread_mutex_lock(&l->lock);
-	l->runner = pthread_self();
-	l->running = true;
-	pthread_mutex_unlock(&l->lock);
 	for (;;) {
 		int n;
 
@@ -293,14 +309,52 @@ int loop_run(struct loop *l)
 		run_timers(l);
 		run_deferred(l);
 		if (stopped(l))
-			break;
+			return 0;
 		n = wait_events(l);
-		if (n < 0 && errno != EINTR)
-			return failno(errno, "event loop %s", l->name);
+		if (n < 0 && n != -EINTR)
+			return failno(-n, "event loop %s", l->name);
 		run_batch(l, MAX(n, 0));
 	}
-	run_calls(l); /* a call that came in before running became false */
-	return 0;
+}
+
+int loop_run(struct loop *l)
+{
+	int rc;
+
+	pthread_mutex_lock(&l->lock);
+	l->runner = pthread_self();
+	l->running = true;
+	pthread_mutex_unlock(&l->lock);
+	pthread_mutex_lock(&l->turn);
+	rc = take_turns(l);
+	pthread_mutex_unlock(&l->turn);
+	if (!rc)
+		run_calls(l); /* a call that came in before running became false */
+	return rc;
+}
+
+bool loop_visit(struct loop *l)
+{
+	if (pthread_mutex_trylock(&l->turn))
+		return false;
+	if (!l->running) {
+		pthread_mutex_unlock(&l->turn);
+		return false;
+	}
+	l->visited = true;
+	return true;
+}
+
+void loop_leave(struct loop *l)
+{
+	run_deferred(l);
+	l->visited = false;
+	pthread_mutex_unlock(&l->turn);
+}
+
+bool loop_visited(const struct loop *l)
+{
+	return l->visited;
 }
 
 void loop_stop(struct loop *l)

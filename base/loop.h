@@ -92,6 +92,17 @@ bool loop_undefer(struct loop *l, struct deferred *d);
  */
 void loop_call(struct loop *l, void (*fn)(void *arg), void *arg);
 
+/*
+ * Another thread in the place of the loop's: from a successful visit until it leaves it may do what
+ * is for that thread only, but for loop_call, and must not wait for anything. False where somebody
+ * is at work on the loop, or no thread runs it. What has been deferred runs before it leaves.
+ */
+bool loop_visit(struct loop *l);
+void loop_leave(struct loop *l);
+
+/* Whether who is at work on the loop is a visitor. For whoever that is. */
+bool loop_visited(const struct loop *l);
+
 /* CLOCK_MONOTONIC in nanoseconds. */
 uint64_t now_ns(void);
 

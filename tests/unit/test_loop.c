@@ -6,6 +6,8 @@
 #include "base/util.h"
 
 #include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -201,6 +203,136 @@ static void test_deferred(void **state)
 	loop_destroy(k.loop);
 }
 
+/* Each by a call and by a visit in turn: both are as good as the loop's own thread. */
+static void *visit_1000(void *arg)
+{
+	struct counter *c = arg;
+
+	for (int i = 0; i < 1000; i++) {
+		while (!loop_visit(c->loop))
+			sched_yield();
+		assert_true(loop_visited(c->loop));
+		c->n++;
+		loop_leave(c->loop);
+		loop_call(c->loop, increment, c);
+	}
+	return NULL;
+}
+
+static void test_visits(void **state)
+{
+	struct counter c = {0};
+	pthread_t t[4];
+
+	assert_int_equal(loop_create(&c.loop, "test"), 0);
+	assert_false(loop_visit(c.loop)); /* nobody runs it */
+	assert_int_equal(loop_spawn(c.loop, NULL, NULL), 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(t); i++)
+		assert_int_equal(pthread_create(&t[i], NULL, visit_1000, &c), 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(t); i++)
+		pthread_join(t[i], NULL);
+	loop_join(c.loop);
+	assert_false(loop_visit(c.loop));
+	loop_destroy(c.loop);
+	assert_int_equal(c.n, 8000);
+}
+
+struct host {
+	struct loop *loop;
+	struct deferred d;
+	struct timer t;
+	struct watch w;
+	pthread_t deferred_on, fired_on;
+	sem_t fired, entered, leave;
+	unsigned told;
+};
+
+static void note_deferred(void *arg)
+{
+	((struct host *)arg)->deferred_on = pthread_self();
+}
+
+static void note_fired(void *arg)
+{
+	struct host *h = arg;
+
+	h->fired_on = pthread_self();
+	sem_post(&h->fired);
+}
+
+static void note_told(void *arg, uint32_t events)
+{
+	((struct host *)arg)->told++;
+}
+
+static void stay(void *arg)
+{
+	struct host *h = arg;
+
+	sem_post(&h->entered);
+	sem_wait(&h->leave);
+}
+
+static void *call_stay(void *arg)
+{
+	loop_call(((struct host *)arg)->loop, stay, arg);
+	return NULL;
+}
+
+static void enter_as_visitor(struct host *h)
+{
+	while (!loop_visit(h->loop))
+		sched_yield();
+}
+
+/* What a visitor has deferred it does itself; what it has armed is the thread's, which wakes up for
+ * it; what it has deleted is not told of, though its event is there. */
+static void test_visitor(void **state)
+{
+	struct host h = {0};
+	int fd = eventfd(0, EFD_CLOEXEC);
+
+	h.d = DEFERRED_INIT(note_deferred, &h);
+	h.t = TIMER_INIT(note_fired, &h);
+	h.w = WATCH_INIT(note_told, &h);
+	sem_init(&h.fired, 0, 0);
+	assert_int_equal(loop_create(&h.loop, "test"), 0);
+	assert_int_equal(loop_spawn(h.loop, NULL, NULL), 0);
+	enter_as_visitor(&h);
+	loop_defer(h.loop, &h.d);
+	loop_arm(h.loop, &h.t, 1000000);
+	assert_int_equal(loop_add(h.loop, &h.w, fd, EPOLLIN), 0);
+	assert_int_equal(eventfd_write(fd, 1), 0);
+	usleep(20000); /* the thread has the event, and wants its turn */
+	loop_del(h.loop, &h.w);
+	loop_leave(h.loop);
+	assert_true(pthread_equal(h.deferred_on, pthread_self()));
+	sem_wait(&h.fired);
+	assert_false(pthread_equal(h.fired_on, pthread_self()));
+	loop_destroy(h.loop);
+	assert_int_equal(h.told, 0);
+	close(fd);
+}
+
+static void test_busy(void **state)
+{
+	struct host h = {0};
+	pthread_t t;
+
+	sem_init(&h.entered, 0, 0);
+	sem_init(&h.leave, 0, 0);
+	assert_int_equal(loop_create(&h.loop, "test"), 0);
+	assert_int_equal(loop_spawn(h.loop, NULL, NULL), 0);
+	assert_int_equal(pthread_create(&t, NULL, call_stay, &h), 0);
+	sem_wait(&h.entered);
+	assert_false(loop_visit(h.loop));
+	sem_post(&h.leave);
+	pthread_join(t, NULL);
+	enter_as_visitor(&h);
+	loop_leave(h.loop);
+	loop_destroy(h.loop);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -208,6 +340,9 @@ int main(void)
 		cmocka_unit_test(test_timers),
 		cmocka_unit_test(test_calls),
 		cmocka_unit_test(test_deferred),
+		cmocka_unit_test(test_visits),
+		cmocka_unit_test(test_visitor),
+		cmocka_unit_test(test_busy),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
