@@ -33,7 +33,7 @@ static int sync_run(struct blk_engine *e, bool wait)
 {
 	bool nested = e->running;
 	struct blk_request *r;
-	int left = BUDGET;
+	int left = loop_visited(e->loop) ? 0 : BUDGET;
 
 	e->running = true;
 	while (left-- > 0 && (r = line_take(&e->line)))

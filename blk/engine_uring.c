@@ -18,7 +18,8 @@
 #define FILES 64
 /* What the kernel had no memory for is tried again after this. */
 #define RETRY_NS 1000000u
-/* A call that took this long has waited, and for how long calls are not made after one. */
+/* A call that took this long has waited, or its thread was not let run: two within SHY_NS have
+ * waited. For so long calls are not made after them. */
 #define SLOW_NS 5000000u
 #define SHY_NS NSEC_PER_SEC
 
@@ -27,7 +28,8 @@ struct uring {
 	struct io_uring ring;
 	struct watch watch;
 	unsigned inside;    /* requests in the ring or in the kernel */
-	uint64_t shy_until; /* CLOCK_MONOTONIC ns: until then nothing is done here that may wait */
+	uint64_t slow_at;   /* CLOCK_MONOTONIC ns: when a call took long last; 0: never */
+	uint64_t shy_until; /* until then nothing is done here that may wait */
 	bool table;         /* of files, in use */
 	bool used[FILES];
 };
@@ -99,6 +101,13 @@ static bool do_at_once(struct uring *u, struct blk_request *r, enum engine_tells
 	return n > 0;
 }
 
+static void slow(struct uring *u, uint64_t now)
+{
+	if (u->slow_at && now - u->slow_at < SHY_NS)
+		u->shy_until = now + SHY_NS;
+	u->slow_at = now;
+}
+
 /* Does it, unless a call that was made so has waited a short while ago. */
 static bool do_waiting(struct uring *u, struct blk_request *r)
 {
@@ -109,7 +118,7 @@ static bool do_waiting(struct uring *u, struct blk_request *r)
 		return false;
 	n = engine_move(r, 0);
 	if (now_ns() - start > SLOW_NS)
-		u->shy_until = start + SHY_NS;
+		slow(u, start);
 	complete(u, r, n);
 	return true;
 }
@@ -155,6 +164,15 @@ static void fill(struct uring *u)
 	}
 }
 
+/* The kernel tells the thread that has submitted a request of its end: that is not to be a vCPU's.
+ */
+static int leave_to_thread(struct uring *u)
+{
+	if (io_uring_sq_ready(&u->ring))
+		loop_arm(u->engine.loop, &u->engine.again, 0);
+	return 0;
+}
+
 /* Brings all that there is room for into the kernel. */
 static int enter(struct uring *u, bool wait)
 {
@@ -162,6 +180,8 @@ static int enter(struct uring *u, bool wait)
 
 	do {
 		fill(u);
+		if (loop_visited(u->engine.loop))
+			return leave_to_thread(u);
 		if (wait && u->inside)
 			rc = io_uring_submit_and_wait(&u->ring, 1);
 		else if (io_uring_sq_ready(&u->ring))

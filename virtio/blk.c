@@ -310,6 +310,7 @@ int virtio_blk_create(struct virtio_device **out, const struct virtio_blk_config
 		.queue_max = v->queue_max,
 		.queue_count = args->queues,
 		.config_len = sizeof(struct virtio_blk_config),
+		.brief = UINT64_MAX,
 	};
 	virtio_device_init(&v->dev);
 	describe(v, args);

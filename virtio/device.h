@@ -2,11 +2,11 @@
 // What a virtio device is to a transport, and a transport to a device (virtio 1.2, 2 and 3).
 //
 // Threads: everything in struct virtio_ops is called on the loop that owns the device's queues
-// (dev->io), so that a device needs no lock. The one exception is the config space, which the
-// driver reads at any time: it is a copy kept here, under a lock of its own, and a device that
-// changes it calls virtio_config_set. The transport's registers are touched by vCPU threads under
-// the transport's lock; what they set off reaches the device by loop_call. The loop never waits for
-// a vCPU and never takes that lock.
+// (dev->io) or by a visitor of it, so that a device needs no lock. The one exception is the config
+// space, which the driver reads at any time: it is a copy kept here, under a lock of its own, and a
+// device that changes it calls virtio_config_set. The transport's registers are touched by vCPU
+// threads under the transport's lock; what they set off reaches the device by loop_call. The loop
+// never waits for a vCPU and never takes that lock.
 #ifndef VIRTIO_DEVICE_H
 #define VIRTIO_DEVICE_H
 
@@ -84,6 +84,8 @@ struct virtio_device {
 	const uint16_t *queue_max; /* the most descriptors of each, a power of two */
 	unsigned queue_count;
 	unsigned config_len;
+	uint64_t brief; /* queues, a bit each, whose kicks may be served on a vCPU's thread: they do
+			   not wait, and make only the system calls that such a thread may */
 
 	/* Kept by virtio/device.c and the transport. */
 	struct mem *mem;

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: MIT
 // The virtio-mmio transport, version 2 (virtio 1.2, 4.2.2).
 //
-// Doorbells. A kick is an exit to the monitor, which rings the queue's eventfd, until a queue has
-// been kicked often enough to be worth an ioeventfd, with which the kernel rings it. Changing KVM's
-// bus means waiting for a grace period, milliseconds on many kernels: paid for each queue before
-// the guest starts that would be most of the start, and a queue that is kicked ten times never
-// earns it back.
+// Doorbells. No queue has an ioeventfd from the start (transport_kick.c). Changing KVM's bus means
+// waiting for a grace period, milliseconds on many kernels: paid for each queue before the guest
+// starts that would be most of the start, and a queue that is kicked ten times never earns it back.
 //
 // Interrupts. The driver reads InterruptStatus to learn what an interrupt was for, so a bit is set
 // there first and then the line is raised. The line is raised each time, also when the bit was
@@ -28,15 +26,10 @@
 #define VERSION 2u
 #define VENDOR 0x6b63766bu /* "kvck" */
 
-/* Exits by a queue's doorbell before it gets an ioeventfd. */
-#define KICKS_HOT 64u
-
 struct virtio_mmio {
 	struct virtio_mmio_config cfg;
 	struct transport t;
 	atomic_uint interrupts; /* InterruptStatus */
-	atomic_uint *kicks;     /* exits by each queue's doorbell, from any vCPU */
-	atomic_bool *bound;     /* whether it has an ioeventfd */
 	/* Under the transport's lock. */
 	uint32_t offered_sel, accept_sel, queue_sel;
 };
@@ -66,35 +59,32 @@ static void no_interrupts(void *arg)
 	atomic_store(&m->interrupts, 0);
 }
 
+static int bind_doorbell(void *arg, unsigned queue, bool add)
+{
+	struct virtio_mmio *m = arg;
+
+	if (!m->cfg.kvm)
+		return -EAGAIN;
+	return kvm_ioeventfd(m->cfg.kvm, transport_kick_fd(&m->t, queue),
+		m->cfg.base + VIRTIO_MMIO_QUEUE_NOTIFY, queue, add);
+}
+
 static const struct transport_ops transport_ops = {
 	.queue_interrupt = queue_interrupt,
 	.config_interrupt = config_interrupt,
 	.reset = no_interrupts,
+	.bind = bind_doorbell,
 };
 
 /* ---- From the driver ---- */
 
-static void bind_doorbell(struct virtio_mmio *m, uint32_t queue, bool add)
-{
-	int rc = kvm_ioeventfd(m->cfg.kvm, transport_kick_fd(&m->t, queue),
-		m->cfg.base + VIRTIO_MMIO_QUEUE_NOTIFY, queue, add);
-
-	/* Kicks by exits go on where it failed: slower and not wrong. */
-	if (rc < 0)
-		log_warn("%s: queue %u's doorbell: %s", m->cfg.dev->name, queue, last_error());
-	atomic_store(&m->bound[queue], add && rc == 0);
-}
-
 static void kick(struct virtio_mmio *m, uint32_t queue)
 {
-	if (!transport_kick(&m->t, queue)) {
-		pthread_mutex_lock(&m->t.lock);
-		guest_error(&m->t.log, m->cfg.dev->name, "queue %u kicked: there is none", queue);
-		pthread_mutex_unlock(&m->t.lock);
+	if (transport_kick(&m->t, queue))
 		return;
-	}
-	if (m->cfg.kvm && atomic_fetch_add(&m->kicks[queue], 1) + 1 == KICKS_HOT)
-		bind_doorbell(m, queue, true);
+	pthread_mutex_lock(&m->t.lock);
+	guest_error(&m->t.log, m->cfg.dev->name, "queue %u kicked: there is none", queue);
+	pthread_mutex_unlock(&m->t.lock);
 }
 
 static uint32_t read_register(struct virtio_mmio *m, uint64_t off)
@@ -259,29 +249,17 @@ static int put_on_bus(struct virtio_mmio *m)
 	return rc;
 }
 
-static void free_mmio(struct virtio_mmio *m)
-{
-	free(m->kicks);
-	free(m->bound);
-	free(m);
-}
-
 int virtio_mmio_create(struct virtio_mmio **out, const struct virtio_mmio_config *cfg)
 {
-	unsigned n = cfg->dev->queue_count;
 	struct virtio_mmio *m = calloc(1, sizeof(*m));
 	int rc;
 
 	if (!m)
 		return fail(ENOMEM, "%s: no memory for its registers", cfg->dev->name);
 	m->cfg = *cfg;
-	m->kicks = calloc(n, sizeof(*m->kicks));
-	m->bound = calloc(n, sizeof(*m->bound));
-	rc = m->kicks && m->bound
-		     ? put_on_bus(m)
-		     : fail(ENOMEM, "%s: no memory for %u doorbells", cfg->dev->name, n);
+	rc = put_on_bus(m);
 	if (rc < 0) {
-		free_mmio(m);
+		free(m);
 		return rc;
 	}
 	*out = m;
@@ -293,11 +271,8 @@ void virtio_mmio_destroy(struct virtio_mmio *m)
 	if (!m)
 		return;
 	bus_del(m->cfg.bus, m->cfg.base);
-	for (unsigned i = 0; i < m->cfg.dev->queue_count; i++)
-		if (atomic_load(&m->bound[i]))
-			bind_doorbell(m, i, false);
 	transport_finish(&m->t);
-	free_mmio(m);
+	free(m);
 }
 
 void virtio_mmio_reset(struct virtio_mmio *m)

@@ -22,6 +22,9 @@
 		VNET_BIT(VIRTIO_NET_F_CTRL_VLAN) | VNET_BIT(VIRTIO_NET_F_CTRL_MAC_ADDR) |          \
 		VNET_BIT(VIRTIO_NET_F_GUEST_ANNOUNCE))
 
+/* Neither receiving ones nor, whatever its number, that of commands. */
+#define SENDING_QUEUES 0xaaaaaaaaaaaaaaaaull
+
 #define CONFIG_LEN offsetof(struct virtio_net_config, speed)
 
 static struct vnet *vnet_of(struct virtio_device *dev)
@@ -417,6 +420,7 @@ int virtio_net_create(struct virtio_device **out, const struct virtio_net_args *
 		.queue_max = v->queue_max,
 		.queue_count = 2 * end.pairs + 1,
 		.config_len = CONFIG_LEN,
+		.brief = SENDING_QUEUES,
 	};
 	virtio_device_init(&v->dev);
 	describe(v, args);

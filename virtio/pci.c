@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: MIT
 // The virtio-pci transport (virtio 1.2, 4.1).
 //
-// Doorbells. Each queue has its own, which the kernel can so tell by the address alone. As with
-// virtio-mmio a kick is an exit until a queue has been kicked often enough to be worth an
-// ioeventfd. The driver may move the BAR at any time: the ioeventfds are then let go, and made
-// again in the new place once they are worth it again.
+// Doorbells. Each queue has its own, which the kernel can so tell by the address alone. The driver
+// may move the BAR at any time: the ioeventfds are then let go, and made again in the new place
+// with the next kick of queues that are worth one.
 //
 // Interrupts are MSI-X, a vector for each queue and one for the configuration, or as few as the
 // driver can have. A driver that does not enable it has to look at ISR status by itself. Queues
 // that the monitor owns raise them by a system call, those handed over by an eventfd.
 //
 // Locks, in the order in which they are taken: the PCI bus's (configuration space), the
-// transport's (registers), that of the doorbells. The io loop takes none of them.
+// transport's (registers), that of the doorbells. Of these the io loop takes the last only.
 #include "virtio/pci_private.h"
 
 #include "base/stream.h"
@@ -25,9 +24,6 @@
 
 #define ISR_QUEUE 1u
 #define ISR_CONFIG 2u
-
-/* Exits by a queue's doorbell before it gets an ioeventfd. */
-#define KICKS_HOT 64u
 
 /* ---- To the driver, on the loop ---- */
 
@@ -74,60 +70,44 @@ static void disconnect_calls(void *arg)
 	msix_disconnect(&((struct virtio_pci *)arg)->msix);
 }
 
+static int bind_doorbell(void *arg, unsigned queue, bool add)
+{
+	struct virtio_pci *v = arg;
+
+	if (!v->cfg.kvm || !v->base)
+		return -EAGAIN;
+	return kvm_ioeventfd_any(v->cfg.kvm, transport_kick_fd(&v->t, queue),
+		v->base + AT_NOTIFY + queue * NOTIFY_STRIDE, add);
+}
+
 static const struct transport_ops transport_ops = {
 	.queue_interrupt = queue_interrupt,
 	.config_interrupt = config_interrupt,
 	.reset = no_interrupts,
 	.connect = connect_calls,
 	.disconnect = disconnect_calls,
+	.bind = bind_doorbell,
 };
 
 /* ---- Doorbells ---- */
 
-/* With the lock of the doorbells held. */
-static void bind_bell(struct virtio_pci *v, unsigned queue, bool add)
-{
-	struct bell *b = &v->bells[queue];
-	uint64_t at = add ? v->base + AT_NOTIFY + queue * NOTIFY_STRIDE : b->bound;
-
-	/* Kicks by exits go on where it failed: slower and not wrong. */
-	if (kvm_ioeventfd_any(v->cfg.kvm, transport_kick_fd(&v->t, queue), at, add) < 0) {
-		log_warn("%s: queue %u's doorbell: %s", v->cfg.dev->name, queue, last_error());
-		at = 0;
-	}
-	b->bound = add ? at : 0;
-}
-
 static void kick(struct virtio_pci *v, uint64_t off)
 {
-	uint32_t queue = (uint32_t)off / NOTIFY_STRIDE;
-
-	if (off % NOTIFY_STRIDE || !transport_kick(&v->t, queue)) {
-		pthread_mutex_lock(&v->t.lock);
-		mistake(v, "a kick at %#lx, where there is no queue's doorbell", off);
-		pthread_mutex_unlock(&v->t.lock);
+	if (off % NOTIFY_STRIDE == 0 && transport_kick(&v->t, (uint32_t)off / NOTIFY_STRIDE))
 		return;
-	}
-	if (!v->cfg.kvm || atomic_fetch_add(&v->bells[queue].kicks, 1) + 1 != KICKS_HOT)
-		return;
-	pthread_mutex_lock(&v->bell_lock);
-	if (v->base && !v->bells[queue].bound)
-		bind_bell(v, queue, true);
-	pthread_mutex_unlock(&v->bell_lock);
+	pthread_mutex_lock(&v->t.lock);
+	mistake(v, "a kick at %#lx, where there is no queue's doorbell", off);
+	pthread_mutex_unlock(&v->t.lock);
 }
 
 void virtio_pci_bar_moved(void *dev, unsigned bar, uint64_t base)
 {
 	struct virtio_pci *v = dev;
 
-	pthread_mutex_lock(&v->bell_lock);
+	pthread_mutex_lock(&v->t.bell_lock);
+	transport_unbind(&v->t);
 	v->base = base;
-	for (unsigned i = 0; i < v->cfg.dev->queue_count; i++) {
-		if (v->bells[i].bound)
-			bind_bell(v, i, false);
-		atomic_store(&v->bells[i].kicks, 0);
-	}
-	pthread_mutex_unlock(&v->bell_lock);
+	pthread_mutex_unlock(&v->t.bell_lock);
 }
 
 /* ---- The BAR ---- */
@@ -221,8 +201,6 @@ static int put_on_bus(struct virtio_pci *v)
 static void free_pci(struct virtio_pci *v)
 {
 	msix_finish(&v->msix);
-	pthread_mutex_destroy(&v->bell_lock);
-	free(v->bells);
 	free(v->vectors);
 	free(v);
 }
@@ -236,12 +214,9 @@ int virtio_pci_create(struct virtio_pci **out, const struct virtio_pci_config *c
 	if (!v)
 		return fail(ENOMEM, "%s: no memory for its registers", cfg->dev->name);
 	v->cfg = *cfg;
-	pthread_mutex_init(&v->bell_lock, NULL);
 	v->vectors = calloc(n, sizeof(*v->vectors));
-	v->bells = calloc(n, sizeof(*v->bells));
-	rc = v->vectors && v->bells
-		     ? put_on_bus(v)
-		     : fail(ENOMEM, "%s: no memory for %u doorbells", cfg->dev->name, n);
+	rc = v->vectors ? put_on_bus(v)
+			: fail(ENOMEM, "%s: no memory for %u vectors", cfg->dev->name, n);
 	if (rc < 0) {
 		free_pci(v);
 		return rc;

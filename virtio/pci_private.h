@@ -25,11 +25,6 @@
 /* Offsets within VIRTIO_PCI_CAP_PCI_CFG, which has its four bytes of data after the structure. */
 #define WINDOW_DATA 16u
 
-struct bell {
-	atomic_uint kicks; /* exits by it, from any vCPU */
-	uint64_t bound;    /* where it has an ioeventfd; 0: it has none */
-};
-
 struct virtio_pci {
 	struct virtio_pci_config cfg;
 	struct pci_function function;
@@ -39,9 +34,7 @@ struct virtio_pci {
 	atomic_uint isr;
 	_Atomic uint16_t config_vector;
 	_Atomic uint16_t *vectors; /* each queue's */
-	struct bell *bells;        /* each queue's; `bound` under the lock below */
-	pthread_mutex_t bell_lock; /* taken last */
-	uint64_t base;             /* where the BAR answers, or 0; under that lock */
+	uint64_t base; /* where the BAR answers, or 0; under the transport's bell_lock */
 	/* Under the transport's lock. */
 	uint32_t offered_sel, accept_sel;
 	uint16_t queue_sel;

@@ -293,6 +293,7 @@ bool queue_pop(struct queue *q, struct queue_elem *e)
 	if (!take_request(q, e, load_once16(&q->avail->ring[slot(q, q->next_avail)])))
 		return false;
 	q->next_avail++;
+	q->last_len = e->out_len + e->in_len;
 	return true;
 }
 

@@ -55,6 +55,7 @@ struct queue {
 	bool call_unknown; /* ... and it is not known what for: it is told of the next used buffer
 			    */
 	bool event_idx, indirect, broken;
+	uint32_t last_len; /* bytes of the request taken last, in all its buffers */
 	/* Interrupts since the device was made, and those that the driver did without. */
 	uint64_t calls, calls_spared;
 };

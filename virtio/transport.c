@@ -67,6 +67,7 @@ int transport_init(struct transport *t, const struct transport_config *cfg)
 	if (rc < 0)
 		return rc;
 	pthread_mutex_init(&t->lock, NULL);
+	pthread_mutex_init(&t->bell_lock, NULL);
 	dev->mem = cfg->mem;
 	dev->io = cfg->io;
 	dev->host = &t->host;
@@ -75,8 +76,12 @@ int transport_init(struct transport *t, const struct transport_config *cfg)
 
 void transport_finish(struct transport *t)
 {
+	pthread_mutex_lock(&t->bell_lock);
+	transport_unbind(t);
+	pthread_mutex_unlock(&t->bell_lock);
 	loop_call(t->cfg.io, transport_detach, t);
 	free_queues(t);
+	pthread_mutex_destroy(&t->bell_lock);
 	pthread_mutex_destroy(&t->lock);
 }
 
@@ -263,15 +268,6 @@ void transport_set_queue_ready(struct transport *t, uint32_t index, uint32_t val
 		mistake(t, "queue %u of %u made ready with %#x", index, t->cfg.dev->queue_count,
 			value);
 	}
-}
-
-bool transport_kick(const struct transport *t, uint32_t index)
-{
-	const struct transport_queue *q = find_queue(t, index);
-
-	if (q)
-		transport_ring(q->setup.kick);
-	return q;
 }
 
 int transport_kick_fd(const struct transport *t, uint32_t index)

@@ -42,6 +42,12 @@ struct transport_ops {
 	 */
 	int (*connect)(void *arg, unsigned count, int *fds);
 	void (*disconnect)(void *arg);
+	/*
+	 * Has the kernel ring a queue's doorbell (transport_kick_fd) where the driver writes, or no
+	 * longer, with bell_lock held, from any thread. 0, -EAGAIN where that cannot be now, or
+	 * -errno.
+	 */
+	int (*bind)(void *arg, unsigned queue, bool add);
 };
 
 struct transport_config {
@@ -58,6 +64,15 @@ struct transport_queue {
 	bool ready; /* the driver's QueueReady / queue_enable */
 	struct watch watch;
 	unsigned index;
+
+	/* Of its doorbell: transport_kick.c. */
+	atomic_uint exits;  /* kicks that were exits, from any vCPU */
+	atomic_bool deep;   /* it is for the loop's thread, by an ioeventfd */
+	bool bound, failed; /* it has one; it cannot have one. Under bell_lock */
+	unsigned otherwise; /* kicks in a row that spoke against `deep` as it is. On the loop, as is
+			     */
+	unsigned patience;  /* ... how many of them change it */
+	unsigned settled;   /* kicks since the last change that spoke for how it is */
 };
 
 struct transport {
@@ -68,6 +83,7 @@ struct transport {
 	uint8_t status; /* without DEVICE_NEEDS_RESET */
 	bool paused;
 	struct transport_queue *queues;
+	pthread_mutex_t bell_lock; /* guards what is said to be under it. Taken last */
 	/* Touched on the loop only, or while it does nothing for this device. */
 	bool running;        /* the queues are live and the device is started */
 	bool config_pending; /* the config space has changed while it was not */
@@ -99,9 +115,13 @@ void transport_set_queue_ring(
 	struct transport *t, uint32_t index, enum transport_ring ring, bool high, uint32_t value);
 void transport_set_queue_ready(struct transport *t, uint32_t index, uint32_t value);
 
-/* Rings a queue's doorbell, where the kernel does not. False when there is no such queue. Without
- * lock. */
-bool transport_kick(const struct transport *t, uint32_t index);
+/* A queue was kicked by an exit: it is served here or its doorbell is rung. False when there is no
+ * such queue. Without lock. */
+bool transport_kick(struct transport *t, uint32_t index);
+
+/* No doorbell is the kernel's any more, until kicks show again that it should be. With bell_lock.
+ */
+void transport_unbind(struct transport *t);
 
 /* The doorbell's eventfd. Borrowed; constant as long as the transport lives. Without lock. */
 int transport_kick_fd(const struct transport *t, uint32_t index);

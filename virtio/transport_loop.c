@@ -22,10 +22,7 @@ void transport_ring(int fd)
 /* Each ring of it is an edge of its own: what it has counted need not be read. */
 static void kicked(void *arg, uint32_t events)
 {
-	struct transport_queue *q = arg;
-	struct virtio_device *dev = q->t->cfg.dev;
-
-	dev->ops->kick(dev, q->index);
+	transport_kicked(arg);
 }
 
 static void raise_queue(void *arg, unsigned index)
@@ -98,6 +95,7 @@ static int lend(void *arg, unsigned count, struct queue_setup **setups)
 		struct transport_queue *q = &t->queues[t->lent];
 
 		stop_queue(q);
+		atomic_store(&q->deep, true);
 		q->setup.call = fds[t->lent];
 		setups[t->lent] = &q->setup;
 	}
@@ -207,6 +205,7 @@ void transport_init_queue(struct transport *t, unsigned index, int kick)
 		.t = t,
 		.index = index,
 		.watch = WATCH_INIT(kicked, q),
+		.patience = TRANSPORT_PATIENCE,
 		.setup.kick = kick,
 	};
 	forget_queue(q);

@@ -28,6 +28,14 @@ void transport_init_queue(struct transport *t, unsigned index, int kick);
 /* Rings a doorbell. From any thread. */
 void transport_ring(int fd);
 
+/* ---- transport_kick.c ---- */
+
+/* Kicks that speak for another way of serving a queue than it has, before it changes at first. */
+#define TRANSPORT_PATIENCE 64u
+
+/* Has the device look at a queue that is live, for a kick that was heard on the loop's thread. */
+void transport_kicked(struct transport_queue *q);
+
 /* What the device may call; queue.arg is to be the transport. */
 extern const struct virtio_host transport_host;
 

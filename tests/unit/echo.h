@@ -4,6 +4,7 @@
 #define TESTS_UNIT_ECHO_H
 
 #include "base/iov.h"
+#include "base/loop.h"
 #include "base/stream.h"
 #include "tests/unit/driver.h"
 #include "virtio/device.h"
@@ -18,6 +19,7 @@ struct echo {
 	struct queue_elem held;
 	atomic_bool holds;
 	atomic_uint starts, stops, resets, kicks;
+	atomic_uint visits; /* kicks that were served on the driver's thread */
 	uint32_t saved;
 	unsigned lend;  /* so many queues are to go to another owner at the next start */
 	bool unwilling; /* which does not want them */
@@ -74,6 +76,7 @@ static void echo_kick(struct virtio_device *dev, unsigned i)
 	struct queue_elem e = {.iov = d->iov[i], .cap = 16};
 
 	d->kicks++;
+	d->visits += loop_visited(dev->io);
 	if (d->holds || !queue_pop(&d->queues[i], &e))
 		return;
 	if (i == 1) {
@@ -141,7 +144,7 @@ static void echo_init(struct echo *d)
 }
 
 /* A request of queue `d` that is answered with the same text, at 0x101000. */
-static void offer_echo(struct driver *d, const char *text)
+static inline void offer_echo(struct driver *d, const char *text)
 {
 	mem_write(d->mem, 0x100000, text, strlen(text));
 	driver_desc(d, 0, 0x100000, (uint32_t)strlen(text), VRING_DESC_F_NEXT);
