@@ -56,8 +56,10 @@ static void bind_as_wanted(struct transport_queue *q)
 
 void transport_unbind(struct transport *t)
 {
-	for (unsigned i = 0; i < t->cfg.dev->queue_count; i++)
+	for (unsigned i = 0; i < t->cfg.dev->queue_count; i++) {
 		bind(&t->queues[i], false);
+		t->queues[i].failed = false;
+	}
 }
 
 /* A kick, or `weight` of them, has spoken. On the loop; the vCPU that kicks next binds it. */

@@ -4,7 +4,9 @@
 #include "tests/unit/mmio_driver.h"
 
 #include "base/log.h"
+#include "virtio/transport.h"
 
+#include <errno.h>
 #include <linux/virtio_ring.h>
 
 struct fixture {
@@ -98,6 +100,146 @@ static void test_not_live(void **state)
 	assert_int_equal(f->d.visits, 0);
 }
 
+/* A transport of its own, to see which doorbells it wants to be the kernel's. */
+struct bells {
+	struct rig r;
+	struct echo d;
+	struct transport t;
+	unsigned binds, unbinds;
+	int result;
+};
+
+static void no_interrupt(void *arg, unsigned queue)
+{
+}
+
+static void nothing(void *arg)
+{
+}
+
+static int note_bind(void *arg, unsigned queue, bool add)
+{
+	struct bells *b = arg;
+
+	assert_int_equal(queue, 0);
+	if (add)
+		b->binds++;
+	else
+		b->unbinds++;
+	return b->result;
+}
+
+static const struct transport_ops noting = {
+	.queue_interrupt = no_interrupt,
+	.config_interrupt = nothing,
+	.reset = nothing,
+	.bind = note_bind,
+};
+
+static void start_queue(struct bells *b)
+{
+	struct driver *d = &b->r.q[0];
+
+	transport_set_status(&b->t, S_ACK);
+	transport_set_status(&b->t, S_ACK | S_DRIVER);
+	transport_accept(&b->t, 1, 1u << (VIRTIO_F_VERSION_1 - 32));
+	transport_set_status(&b->t, S_ACK | S_DRIVER | S_FEATURES);
+	driver_init(d, b->r.mem, MMIO_RING(0), 8, 0);
+	transport_set_queue_size(&b->t, 0, 8);
+	transport_set_queue_ring(&b->t, 0, RING_DESC, false, (uint32_t)d->setup.desc);
+	transport_set_queue_ring(&b->t, 0, RING_AVAIL, false, (uint32_t)d->setup.avail);
+	transport_set_queue_ring(&b->t, 0, RING_USED, false, (uint32_t)d->setup.used);
+	transport_set_queue_ready(&b->t, 0, 1);
+	transport_set_status(&b->t, S_ACK | S_DRIVER | S_FEATURES | S_OK);
+}
+
+static int setup_bells(void **state)
+{
+	static struct bells b;
+
+	b = (struct bells){0};
+	echo_init(&b.d);
+	b.d.dev.brief = 1;
+	rig_init(&b.r);
+	assert_int_equal(transport_init(&b.t, &(struct transport_config){.dev = &b.d.dev,
+						      .mem = b.r.mem,
+						      .io = b.r.io,
+						      .ops = &noting,
+						      .arg = &b}),
+		0);
+	log_set_level(LOG_LEVEL_ERROR);
+	start_queue(&b);
+	*state = &b;
+	return 0;
+}
+
+static int teardown_bells(void **state)
+{
+	struct bells *b = *state;
+
+	transport_finish(&b->t);
+	rig_finish(&b->r);
+	virtio_device_finish(&b->d.dev);
+	return 0;
+}
+
+static void rings(struct bells *b, unsigned count, uint32_t len)
+{
+	uint32_t id, used;
+
+	for (unsigned i = 0; i < count; i++) {
+		driver_desc(&b->r.q[0], 0, 0x100000, len, VRING_DESC_F_NEXT);
+		driver_desc(&b->r.q[0], 1, 0x200000, 64, VRING_DESC_F_WRITE);
+		driver_offer(&b->r.q[0], 0);
+		assert_true(transport_kick(&b->t, 0));
+		while (!driver_reap(&b->r.q[0], &id, &used))
+			usleep(10);
+	}
+}
+
+/* It is the kernel's while requests are large, and wherever it has moved to; not before or after.
+ */
+static void test_bind(void **state)
+{
+	struct bells *b = *state;
+
+	rings(b, 100, 16);
+	assert_int_equal(b->binds, 0);
+	rings(b, 100, 100000);
+	assert_int_equal(b->binds, 1);
+	pthread_mutex_lock(&b->t.bell_lock);
+	transport_unbind(&b->t);
+	pthread_mutex_unlock(&b->t.bell_lock);
+	assert_int_equal(b->unbinds, 1);
+	rings(b, 1, 16);
+	assert_int_equal(b->binds, 2);
+	rings(b, 200, 16);
+	assert_int_equal(b->unbinds, 2);
+	rings(b, 10, 16);
+	assert_int_equal(b->binds, 2);
+}
+
+/* What cannot be now is tried with the next kick; what fails is not, until it has moved. */
+static void test_bind_fails(void **state)
+{
+	struct bells *b = *state;
+
+	b->result = -EAGAIN;
+	rings(b, 100, 100000);
+	assert_in_range(b->binds, 10, 100);
+	b->result = -ENOSPC;
+	b->binds = 0;
+	rings(b, 10, 100000);
+	assert_int_equal(b->binds, 1);
+	pthread_mutex_lock(&b->t.bell_lock);
+	transport_unbind(&b->t);
+	pthread_mutex_unlock(&b->t.bell_lock);
+	b->result = 0;
+	rings(b, 10, 100000);
+	assert_int_equal(b->binds, 2);
+	assert_int_equal(b->unbinds, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -106,6 +248,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_change, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_not_brief, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_not_live, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_bind, setup_bells, teardown_bells),
+		cmocka_unit_test_setup_teardown(test_bind_fails, setup_bells, teardown_bells),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
