@@ -155,7 +155,7 @@ static void slow_then_back(void **state)
 	write_blocks(1);
 	assert_int_equal(write_blocks(5), 5);
 	f->takes_ns = 5 * MS + 1;
-	start = f->at_ns + f->takes_ns; /* of the second */
+	start = f->at_ns + f->takes_ns;        /* of the second */
 	assert_int_equal(write_blocks(20), 2); /* one may be a thread that was not let run */
 	f->at_ns = start + NSEC_PER_SEC - 1;
 	assert_int_equal(write_blocks(20), 0);
