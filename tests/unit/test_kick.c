@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <linux/virtio_ring.h>
+#include <sched.h>
 
 struct fixture {
 	struct rig r;
@@ -39,6 +40,14 @@ static int teardown(void **state)
 	return 0;
 }
 
+/* The loop's thread may be at work yet on what was seen to be used: until it is not. */
+static void settle(struct loop *loop)
+{
+	while (!loop_visit(loop))
+		sched_yield();
+	loop_leave(loop);
+}
+
 /* So many kicks of queue 0 with a request of `len` bytes each; how many were served here. */
 static unsigned kicks(struct fixture *f, unsigned count, uint32_t len)
 {
@@ -49,6 +58,7 @@ static unsigned kicks(struct fixture *f, unsigned count, uint32_t len)
 		driver_desc(&f->r.q[0], 0, 0x100000, len, VRING_DESC_F_NEXT);
 		driver_desc(&f->r.q[0], 1, 0x200000, 64, VRING_DESC_F_WRITE);
 		driver_offer(&f->r.q[0], 0);
+		settle(f->r.io);
 		kick(&f->r, 0);
 		wait_used(&f->r, 0, &id, &used);
 	}
@@ -191,6 +201,7 @@ static void rings(struct bells *b, unsigned count, uint32_t len)
 		driver_desc(&b->r.q[0], 0, 0x100000, len, VRING_DESC_F_NEXT);
 		driver_desc(&b->r.q[0], 1, 0x200000, 64, VRING_DESC_F_WRITE);
 		driver_offer(&b->r.q[0], 0);
+		settle(b->r.io);
 		assert_true(transport_kick(&b->t, 0));
 		while (!driver_reap(&b->r.q[0], &id, &used))
 			usleep(10);
