@@ -45,10 +45,9 @@ struct loop {
 	bool stop;
 	pthread_t runner;
 
-	pthread_mutex_t
-		turn; /* held by whoever may touch what is the loop's thread's, but for waiting */
-	bool visited; /* and that is a visitor; under it */
-	atomic_bool running; /* written under `lock` */
+	pthread_mutex_t turn; /* of whoever may touch what is the loop's thread's */
+	bool visited;         /* that is a visitor; under `turn` */
+	atomic_bool running;  /* written under `lock` */
 
 	bool spawned;
 	pthread_t thread;

@@ -168,7 +168,7 @@ static void fill(struct uring *u)
  */
 static int leave_to_thread(struct uring *u)
 {
-	if (io_uring_sq_ready(&u->ring))
+	if (io_uring_sq_ready(&u->ring) && !u->engine.again.at_ns)
 		loop_arm(u->engine.loop, &u->engine.again, 0);
 	return 0;
 }

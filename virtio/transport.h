@@ -69,9 +69,9 @@ struct transport_queue {
 	atomic_uint exits;  /* kicks that were exits, from any vCPU */
 	atomic_bool deep;   /* it is for the loop's thread, by an ioeventfd */
 	bool bound, failed; /* it has one; it cannot have one. Under bell_lock */
-	unsigned otherwise; /* kicks in a row that spoke against `deep` as it is. On the loop, as is
-			     */
-	unsigned patience;  /* ... how many of them change it */
+	/* The same, on the loop. */
+	unsigned otherwise; /* kicks in a row that spoke against `deep` as it is */
+	unsigned patience;  /* how many of them change it */
 	unsigned settled;   /* kicks since the last change that spoke for how it is */
 };
 
