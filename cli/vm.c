@@ -63,6 +63,7 @@ static int compose(struct vm *vm)
 		.init = vm->cfg.fields.command == CONFIG_RUN,
 		.root_device = vm->cfg.root_device,
 		.pci = vm->cfg.transport == TRANSPORT_PCI,
+		.alone = vm->cfg.cpus == 1,
 		.append = vm->cfg.append,
 	};
 

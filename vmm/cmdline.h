@@ -11,6 +11,7 @@ struct cmdline_config {
 	bool serial;             /* there is a COM1 for messages */
 	bool init;               /* our init is process 1 */
 	bool pci;                /* there is a PCI bus */
+	bool alone;              /* there is one vCPU, and never more */
 	const char *root_device; /* what the guest is to make its root; NULL or "": nothing said */
 	const char *append;      /* the user's words; NULL: none */
 };

@@ -188,7 +188,7 @@ static void help(void **state)
 
 static void kernel_line(void **state)
 {
-	struct cmdline_config run = {.init = true, .pci = true},
+	struct cmdline_config run = {.init = true, .pci = true, .alone = true},
 			      boot = {.serial = true, .append = "a b"};
 	const struct cmdline_config on_disk = {.init = true, .root_device = "/dev/vda2"},
 				    boot_disk = {.root_device = "/dev/vdb", .append = "ro"};
@@ -198,6 +198,7 @@ static void kernel_line(void **state)
 	assert_null(strstr(line, "ttyS0"));
 	assert_null(strstr(line, "pci=off"));
 	assert_non_null(strstr(line, " pci=noearly "));
+	assert_non_null(strstr(line, " noreplace-smp "));
 	free(line);
 	line = cmdline_compose(&boot);
 	assert_memory_equal(line, "console=ttyS0 ", 14);
@@ -205,6 +206,7 @@ static void kernel_line(void **state)
 	assert_null(strstr(line, "rdinit"));
 	assert_non_null(strstr(line, " pci=off "));
 	assert_null(strstr(line, "noearly"));
+	assert_null(strstr(line, "noreplace-smp"));
 	assert_null(strstr(line, "root="));
 	free(line);
 	line = cmdline_compose(&on_disk);
