@@ -308,19 +308,23 @@ static const struct field attach_nic_args[] = {
 static int run_attach_nic(struct api_request *r)
 {
 	const struct attach_nic *args = r->args->values;
+	struct nic_helper *helper = calloc(1, sizeof(*helper));
 	struct net_config *nic;
 	struct net_end end;
 	int rc = net_config_create(&nic, args->nic);
 
-	if (!rc && (nic->kind != NET_TAP || !nic->id || !nic->mac_text))
-		rc = fail(EINVAL, "%s: must be a tap, with id and mac", args->nic);
+	if (!rc && !helper)
+		rc = fail(ENOMEM, "out of memory");
+	if (!rc && (nic->kind == NET_NONE || !nic->id || !nic->mac_text))
+		rc = fail(EINVAL, "%s: must be a NIC, with id and mac", args->nic);
 	if (!rc)
-		rc = nic_files_take(nic, r->fds->fd, r->fds->count, &end);
+		rc = nic_files_take(nic, r->fds->fd, r->fds->count, &end, helper);
 	if (rc < 0) {
+		free(helper);
 		net_config_free(nic);
 		return fail_context(rc, "attach-nic");
 	}
-	return machine_attach_nic(r->api->machine, nic, &end);
+	return machine_attach_nic(r->api->machine, nic, &end, helper);
 }
 
 struct detach {

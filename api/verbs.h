@@ -24,7 +24,7 @@ struct api {
 	void *arg;
 };
 
-#define API_FDS_MAX 16u
+#define API_FDS_MAX 18u
 
 /* Descriptors that have come with a request. Who takes one puts -1 in its place. */
 struct api_fds {

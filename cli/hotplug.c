@@ -10,12 +10,14 @@
 #include "cli/cli.h"
 #include "cli/command.h"
 #include "cli/control.h"
+#include "cli/kernel.h"
 #include "vmm/disk.h"
 #include "vmm/machine.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 
 /* ---- attach-disk ---- */
@@ -153,11 +155,12 @@ static char *complete_keys(const char *keys, const struct net_config *n, uint32_
 	return text;
 }
 
-static int pass_nic(const char *vm, const char *keys, const struct net_end *end)
+static int pass_nic(const char *vm, const char *keys, const struct net_end *end,
+	const struct nic_helper *helper)
 {
 	int fds[NIC_FILES_MAX];
 	struct api_question question = {
-		.verb = "attach-nic", .fds = fds, .fd_count = nic_files_list(end, fds)};
+		.verb = "attach-nic", .fds = fds, .fd_count = nic_files_list(end, helper, fds)};
 	json_t *args = json_object();
 	int rc;
 
@@ -168,20 +171,43 @@ static int pass_nic(const char *vm, const char *keys, const struct net_end *end)
 	return rc;
 }
 
+/* A process that stays is not to keep our standard error open for those who read it to its end. */
+static void pass_on(int messages)
+{
+	char text[1024];
+	ssize_t n = pread(messages, text, sizeof(text), 0);
+
+	if (n > 0)
+		fwrite(text, 1, (size_t)n, stderr);
+}
+
 static int open_and_pass(const char *vm, const char *keys, const struct net_config *n)
 {
 	CLEANUP_FREE char *text = NULL;
-	const struct net_host host = {.pci = true}; /* no other machine takes it */
-	struct nic_helper none = {0};
+	CLEANUP_FD int messages = memfd_create("messages", MFD_CLOEXEC);
+	const struct net_host host = {
+		.open_program = helper_open,
+		.jail = JAIL_KILL,
+		.vm = vm,
+		.pci = true, /* no other machine takes it */
+		.messages = messages,
+	};
+	struct nic_helper helper = {0};
 	struct net_guest guest;
-	struct net_end end;
-	int rc = nic_open(&none, n, &host, &end, &guest);
+	struct net_end end = {0};
+	int rc = messages < 0 ? failno(errno, "memory for messages")
+			      : nic_open(&helper, n, &host, &end, &guest);
 
-	if (rc)
-		return rc;
-	text = complete_keys(keys, n, end.mtu);
-	rc = text ? pass_nic(vm, text, &end) : fail(ENOMEM, "out of memory");
+	if (!rc)
+		rc = nic_await(&helper);
+	text = rc ? NULL : complete_keys(keys, n, end.mtu);
+	if (!rc)
+		rc = text ? pass_nic(vm, text, &end, &helper) : fail(ENOMEM, "out of memory");
 	port_close(&end);
+	if (!rc)
+		nic_hand_over(&helper);
+	nic_finish(&helper);
+	pass_on(messages);
 	return rc;
 }
 
@@ -193,9 +219,8 @@ static int attach_nic(const struct command_options *o)
 	struct net_config n;
 	int rc = net_parse(&n, keys);
 
-	if (!rc && n.kind != NET_TAP)
-		rc = fail(EINVAL, "%s: only a NIC on a tap can come while the VM runs",
-			net_kind_name(n.kind));
+	if (!rc && n.kind == NET_NONE)
+		rc = fail(EINVAL, "none: there is nothing to attach");
 	if (!rc)
 		rc = control_ask(vm, &status, &result);
 	if (!rc)
@@ -213,10 +238,10 @@ int cmd_attach_nic(int argc, char **argv)
 		.kind = COMMAND_ASKS,
 		.missing = "which VM and which device? see kvick attach-nic --help",
 		.usage = "usage: kvick attach-nic NAME KEYS\n\n"
-			 "Gives the guest of VM NAME one more NIC on a tap. The VM must be on PCI, "
-			 "as "
-			 "one made\nwith --net tap, --disk or --transport pci is. KEYS are tap and "
-			 "those of --net (kvick boot --help).\n",
+			 "Gives the guest of VM NAME one more NIC. The VM must be on PCI, as one "
+			 "made\nwith --net tap, --disk or --transport pci is. KEYS are those of "
+			 "--net "
+			 "(kvick boot --help).\n",
 		.act = attach_nic,
 	};
 

@@ -248,27 +248,14 @@ static void settled(void *arg)
 	shed_startup_memory();
 }
 
-static void nic_lost(void *arg, const char *id, const char *why)
-{
-	machine_lose_nic(((struct vm *)arg)->machine, id, why);
-}
-
-static void nic_told(void *arg, const char *id, const char *what)
-{
-	machine_note_nic(((struct vm *)arg)->machine, id, what);
-}
-
 /* As late as can be: they have started while the machine was made. */
 static int await_nics(struct vm *vm)
 {
 	int rc = 0;
 
 	for (unsigned i = 0; i < MACHINE_NICS_MAX && !rc; i++) {
-		vm->helper[i].user.lost = nic_lost;
-		vm->helper[i].user.arg = vm;
-		vm->helper[i].bridge.told = nic_told;
-		vm->helper[i].bridge.arg = vm;
-		rc = nic_await(&vm->helper[i], vm->loop);
+		rc = nic_await(&vm->helper[i]);
+		rc = rc ? rc : machine_watch_nic(vm->machine, &vm->helper[i]);
 	}
 	return rc;
 }

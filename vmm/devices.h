@@ -107,12 +107,13 @@ struct disk *devices_find_disk(struct devices *d, const char *id);
 struct nic *devices_find_nic(struct devices *d, const char *id);
 
 /*
- * While vCPUs run or are parked, on the control loop's thread. Attach takes `cfg`, which is
- * malloc'd, and the descriptors, also on failure. Detach asks the guest; `told`, as machine_detach
- * has it, is taken on success. 0 or -errno.
+ * While vCPUs run or are parked, on the control loop's thread. Attach takes `cfg` and `helper`,
+ * which are malloc'd, and the descriptors, also on failure. Detach asks the guest; `told`, as
+ * machine_detach has it, is taken on success. 0 or -errno.
  */
 int devices_attach_disk(struct devices *d, struct disk_config *cfg, const struct disk_files *files);
-int devices_attach_nic(struct devices *d, struct net_config *cfg, const struct net_end *end);
+int devices_attach_nic(struct devices *d, struct net_config *cfg, const struct net_end *end,
+	struct nic_helper *helper);
 int devices_detach(struct devices *d, const char *id, int told);
 
 /* Who wants to come, in slot `slot`, or any where that is 0; `full`: there are as many as can be.

@@ -61,7 +61,8 @@ struct nic *devices_find_nic(struct devices *d, const char *id)
 	return NULL;
 }
 
-int devices_attach_nic(struct devices *d, struct net_config *cfg, const struct net_end *end)
+int devices_attach_nic(struct devices *d, struct net_config *cfg, const struct net_end *end,
+	struct nic_helper *helper)
 {
 	const struct arrival a = {"NIC", cfg->id, cfg->slot, d->nics == MACHINE_NICS_MAX};
 	struct net_end taken = *end;
@@ -73,10 +74,12 @@ int devices_attach_nic(struct devices *d, struct net_config *cfg, const struct n
 	else
 		rc = add_nic(d, cfg, end, place);
 	if (rc) {
+		nic_helper_free(helper);
 		net_config_free(cfg);
 		return rc;
 	}
 	d->nic[d->nics - 1].owned = cfg;
+	d->nic[d->nics - 1].helper = helper;
 	devices_has_come(d, place);
 	return 0;
 }
@@ -85,6 +88,7 @@ void devices_forget_nic(struct devices *d, const struct virtio_device *dev)
 {
 	for (unsigned i = 0; i < d->nics; i++)
 		if (d->nic[i].dev == dev) {
+			nic_helper_free(d->nic[i].helper);
 			net_config_free(d->nic[i].owned);
 			memmove(&d->nic[i], &d->nic[i + 1], (--d->nics - i) * sizeof(*d->nic));
 		}

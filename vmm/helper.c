@@ -28,6 +28,7 @@ static int spawn(
 {
 	static char *env[] = {NULL};
 	posix_spawn_file_actions_t actions;
+	posix_spawnattr_t attributes;
 	int copy[FDS_MAX];
 	char path[32];
 	unsigned n = 0;
@@ -35,12 +36,15 @@ static int spawn(
 
 	if (rc)
 		return rc;
+	posix_spawnattr_init(&attributes);
+	rc = posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID);
 	while (!rc && n < count) {
 		rc = add_fd(&actions, &fds[n], &copy[n]);
 		n += copy[n] >= 0;
 	}
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", program);
-	rc = rc ? rc : posix_spawn(pid, path, &actions, NULL, argv, env);
+	rc = rc ? rc : posix_spawn(pid, path, &actions, &attributes, argv, env);
+	posix_spawnattr_destroy(&attributes);
 	posix_spawn_file_actions_destroy(&actions);
 	while (n)
 		close(copy[--n]);
@@ -76,7 +80,7 @@ int helper_wait(struct helper *h)
 {
 	int status = -1;
 
-	if (h->pid)
+	if (h->pid > 0)
 		(void)TEMP_FAILURE_RETRY(waitpid(h->pid, &status, 0));
 	h->pid = 0;
 	return status;

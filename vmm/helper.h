@@ -6,29 +6,32 @@
 
 #include <sys/types.h>
 
-#define HELPER_MORE_MAX 2u /* descriptors beside its standard input */
+#define HELPER_MORE_MAX 3u /* descriptors beside its standard input */
 
 /* A descriptor, borrowed, and its number in the process. */
 struct helper_fd {
 	int fd, as;
 };
 
+/* One that another process has started, and has handed over: it is not waited for. */
+#define HELPER_ADOPTED (-1)
+
 /* Before the start: {.socket = -1}. */
 struct helper {
-	pid_t pid;  /* 0: none, or waited for */
+	pid_t pid;  /* 0: none, or waited for; or HELPER_ADOPTED */
 	int socket; /* of SOCK_SEQPACKET; its other end is the process's standard input */
 };
 
 /*
  * Runs the program open as `program`, which is taken, with argv[0] for its name and `count` more
- * descriptors; its standard error is ours. It inherits the blocked signals of this thread: what a
- * terminal sends is for the monitor to answer. 0, or -errno with a message. A negative `program` is
+ * descriptors; its standard error is ours. It has a session of its own: what a terminal sends is
+ * for the monitor to answer. 0, or -errno with a message. A negative `program` is
  * such an error of who was to open it, and is returned.
  */
 int helper_start(struct helper *h, int program, char *const argv[], const struct helper_fd *more,
 	unsigned count);
 
-/* Waits for its end. The status of waitpid, -1 where there is none; h->pid becomes 0. */
+/* Waits for its end. The status of waitpid, -1 where there is none to be had; h->pid becomes 0. */
 int helper_wait(struct helper *h);
 
 /* Closes the socket, of which the process ends, and waits. Fine on one that was not started. */

@@ -168,8 +168,12 @@ int machine_limit_disk(struct machine *m, const char *id, const struct disk_limi
 int machine_attach_disk(
 	struct machine *m, struct disk_config *disk, const struct disk_files *files);
 
-/* The same of a NIC: `nic` of net_config_create, with its id and address, and an open end. */
-int machine_attach_nic(struct machine *m, struct net_config *nic, const struct net_end *end);
+/*
+ * The same of a NIC: `nic` of net_config_create, with its id and address, an open end, and the
+ * process that it has, malloc'd; NULL: none.
+ */
+int machine_attach_nic(struct machine *m, struct net_config *nic, const struct net_end *end,
+	struct nic_helper *helper);
 
 /*
  * Asks the guest to let go of the disk of that id (without one: its path), or NIC. Once it has, the
@@ -198,13 +202,14 @@ void machine_put_nics(struct machine *m, FILE *f);
 
 /*
  * What is at the other end of a NIC does no more, and why: the event "network: ID: WHY; its link is
- * down", and so it is from then on. On the control loop's thread. No-op where it has no such NIC.
+ * down", and so it is from then on. `arg` is the machine. On the control loop's thread. No-op where
+ * it has no such NIC.
  */
-void machine_lose_nic(struct machine *m, const char *id, const char *why);
+void machine_lose_nic(void *arg, const char *id, const char *why);
 
-/* Something has happened to the host's side of a NIC: the event "network: ID: WHAT", and no more.
- */
-void machine_note_nic(struct machine *m, const char *id, const char *what);
+/* From now on what befalls a NIC by its process is an event, "network: ID: WHAT", and its end as
+ * above. On the control loop's thread. 0 or -errno. */
+int machine_watch_nic(struct machine *m, struct nic_helper *helper);
 
 enum machine_state machine_state(const struct machine *m);
 enum machine_end machine_end_reason(const struct machine *m);

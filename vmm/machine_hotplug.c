@@ -39,19 +39,23 @@ int machine_attach_disk(struct machine *m, struct disk_config *disk, const struc
 	return rc;
 }
 
-int machine_attach_nic(struct machine *m, struct net_config *nic, const struct net_end *end)
+int machine_attach_nic(struct machine *m, struct net_config *nic, const struct net_end *end,
+	struct nic_helper *helper)
 {
 	struct net_end taken = *end;
 	char text[TEXT_MAX];
 	int rc = check_alive(m, "attached", nic->id);
 
 	snprintf(text, sizeof(text), "NIC attached %s", nic->id);
+	if (!rc && helper)
+		rc = machine_watch_nic(m, helper);
 	if (rc) {
 		port_close(&taken);
+		nic_helper_free(helper);
 		net_config_free(nic);
 		return rc;
 	}
-	rc = devices_attach_nic(&m->devices, nic, end);
+	rc = devices_attach_nic(&m->devices, nic, end, helper);
 	if (!rc)
 		machine_tell(m, text);
 	return rc;

@@ -44,18 +44,10 @@ void machine_tell_events(struct machine *m)
 
 void machine_nic_event(void *arg, const char *nic, const char *what)
 {
-	char text[256];
+	char text[320];
 
 	snprintf(text, sizeof(text), "network: %s: %s", nic, what);
 	machine_note(arg, text);
-}
-
-void machine_note_nic(struct machine *m, const char *id, const char *what)
-{
-	char text[320];
-
-	snprintf(text, sizeof(text), "network: %s: %s", id, what);
-	machine_note(m, text);
 }
 
 static void lose(void *arg)
@@ -63,8 +55,9 @@ static void lose(void *arg)
 	virtio_net_lose(arg);
 }
 
-void machine_lose_nic(struct machine *m, const char *id, const char *why)
+void machine_lose_nic(void *arg, const char *id, const char *why)
 {
+	struct machine *m = arg;
 	const struct nic *n = devices_find_nic(&m->devices, id);
 	char what[160];
 
@@ -73,6 +66,13 @@ void machine_lose_nic(struct machine *m, const char *id, const char *why)
 	loop_call(m->devices.io, lose, n->dev);
 	snprintf(what, sizeof(what), "%s; its link is down", why);
 	machine_nic_event(m, id, what);
+}
+
+int machine_watch_nic(struct machine *m, struct nic_helper *helper)
+{
+	const struct nic_listener listener = {m->control, machine_nic_event, machine_lose_nic, m};
+
+	return nic_watch(helper, &listener);
 }
 
 /* ---- what is changed ---- */

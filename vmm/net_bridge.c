@@ -19,9 +19,11 @@ static int start(struct net_bridge *b, const struct net_host *host)
 {
 	char name[] = PROGRAM, guard[] = "guard", jail[8];
 	char *argv[] = {name, guard, jail, NULL};
+	const struct helper_fd messages = {host->messages, STDERR_FILENO};
 
 	snprintf(jail, sizeof(jail), "%d", host->jail);
-	return helper_start(&b->guardian, host->open_program(PROGRAM), argv, NULL, 0);
+	return helper_start(
+		&b->guardian, host->open_program(PROGRAM), argv, &messages, host->messages ? 1 : 0);
 }
 
 static void put_text(char *to, size_t size, const char *text)
@@ -159,6 +161,21 @@ int net_bridge_watch(struct net_bridge *b, struct loop *loop)
 	return 0;
 }
 
+void net_bridge_files(const struct net_bridge *b, int files[NET_BRIDGE_FILES])
+{
+	files[0] = b->guardian.socket;
+	files[1] = b->lock;
+}
+
+void net_bridge_adopt(struct net_bridge *b, const struct net_config *n, int files[NET_BRIDGE_FILES])
+{
+	*b = (struct net_bridge){
+		.guardian = {.pid = HELPER_ADOPTED, .socket = steal_fd(&files[0])},
+		.lock = steal_fd(&files[1]),
+		.nic = n->id,
+	};
+}
+
 void net_bridge_leave(struct net_bridge *b)
 {
 	if (!b->guardian.pid)
@@ -167,6 +184,12 @@ void net_bridge_leave(struct net_bridge *b)
 	cleanup_fd_(&b->lock);
 	cleanup_fd_(&b->guardian.socket);
 	b->lock = b->guardian.socket = -1;
+}
+
+void net_bridge_hand_over(struct net_bridge *b)
+{
+	net_bridge_leave(b);
+	b->guardian.pid = 0;
 }
 
 void net_bridge_finish(struct net_bridge *b)

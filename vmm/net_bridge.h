@@ -28,8 +28,18 @@ int net_bridge_open(struct net_bridge *b, const struct net_config *n, const stru
  * `loop`, which is this thread's. 0 or -errno. */
 int net_bridge_watch(struct net_bridge *b, struct loop *loop);
 
+/* What another process needs in order to have it, NET_BRIDGE_FILES, which are borrowed; and there:
+ * they are taken, -1 left in their place. */
+#define NET_BRIDGE_FILES 2u
+void net_bridge_files(const struct net_bridge *b, int files[NET_BRIDGE_FILES]);
+void net_bridge_adopt(
+	struct net_bridge *b, const struct net_config *n, int files[NET_BRIDGE_FILES]);
+
 /* Has the NIC taken away. Fine on one that was not opened, as the next. */
 void net_bridge_leave(struct net_bridge *b);
+
+/* Lets another have it that has its files. */
+void net_bridge_hand_over(struct net_bridge *b);
 
 /* The same, and waits for it. */
 void net_bridge_finish(struct net_bridge *b);

@@ -10,6 +10,7 @@
 #include "virtio/net.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* What would be said to nobody is not taken. */
@@ -69,11 +70,20 @@ int nic_open(struct nic_helper *h, const struct net_config *n, const struct net_
 	return rc ? fail_context(rc, "--net %s: %s", net_kind_name(n->kind), n->id) : 0;
 }
 
-int nic_await(struct nic_helper *h, struct loop *loop)
+int nic_await(struct nic_helper *h)
 {
-	int rc = net_user_await(&h->user, loop);
+	return net_user_await(&h->user);
+}
 
-	return rc ? rc : net_bridge_watch(&h->bridge, loop);
+int nic_watch(struct nic_helper *h, const struct nic_listener *listener)
+{
+	int rc;
+
+	h->user.lost = listener->lost;
+	h->bridge.told = listener->told;
+	h->user.arg = h->bridge.arg = listener->arg;
+	rc = net_user_watch(&h->user, listener->loop);
+	return rc ? rc : net_bridge_watch(&h->bridge, listener->loop);
 }
 
 void nic_leave(struct nic_helper *h)
@@ -87,14 +97,37 @@ void nic_finish(struct nic_helper *h)
 	net_user_finish(&h->user);
 }
 
-unsigned nic_files_list(const struct net_end *end, int fds[NIC_FILES_MAX])
+void nic_hand_over(struct nic_helper *h)
 {
-	memcpy(fds, end->fd, end->pairs * sizeof(*fds));
+	net_bridge_hand_over(&h->bridge);
+	net_user_hand_over(&h->user);
+}
+
+void nic_helper_free(struct nic_helper *h)
+{
+	if (h)
+		nic_finish(h);
+	free(h);
+}
+
+unsigned nic_files_list(
+	const struct net_end *end, const struct nic_helper *h, int fds[NIC_FILES_MAX])
+{
+	unsigned n = end->pairs;
+
+	memcpy(fds, end->fd, n * sizeof(*fds));
 	if (end->pcap)
-		fds[end->pairs] = end->pcap;
+		fds[n++] = end->pcap;
 	for (unsigned i = 0; i < end->vhosts; i++)
-		fds[end->pairs + i] = end->vhost[i].fd;
-	return end->pairs + (end->pcap ? 1 : end->vhosts);
+		fds[n++] = end->vhost[i].fd;
+	if (h->user.cfg) {
+		net_user_files(&h->user, fds + n);
+		n += NET_USER_FILES;
+	} else if (h->bridge.nic) {
+		net_bridge_files(&h->bridge, fds + n);
+		n += NET_BRIDGE_FILES;
+	}
+	return n;
 }
 
 static void take_vhosts(struct net_end *end, int *fds)
@@ -105,22 +138,50 @@ static void take_vhosts(struct net_end *end, int *fds)
 	}
 }
 
-int nic_files_take(const struct net_config *n, int *fds, unsigned count, struct net_end *end)
+/* How many there are for its process. */
+static unsigned helper_files(const struct net_config *n)
 {
-	bool vhost = !n->pcap && count == 2 * n->pairs;
+	static const unsigned counts[] = {
+		[NET_USER] = NET_USER_FILES, [NET_BRIDGE] = NET_BRIDGE_FILES, [NET_TAP] = 0};
+
+	return counts[n->kind];
+}
+
+/* The end itself; what is at it is known by who has made it, a tap of whom we ask. */
+static int take_end(const struct net_config *n, int *fds, int *of_helper, struct net_end *end,
+	struct nic_helper *h)
+{
 	int rc;
 
-	if (!vhost && count != n->pairs + (n->pcap != NULL))
-		return fail(EINVAL, "NIC %s: %u descriptors for %u pairs of queues%s", n->id, count,
-			n->pairs, n->pcap ? " and a pcap file" : "");
-	rc = check_told(n, false);
-	if (rc)
-		return fail_context(rc, "NIC %s", n->id);
+	if (n->kind == NET_USER)
+		return net_user_adopt(&h->user, n, fds, of_helper, end);
 	rc = tap_take(end, fds, n->pairs);
 	memset(fds, 0xff, n->pairs * sizeof(*fds));
 	if (rc)
-		return fail_context(rc, "NIC %s", n->id);
+		return rc;
 	end->mtu = n->mtu;
+	if (n->kind == NET_BRIDGE)
+		net_bridge_adopt(&h->bridge, n, of_helper);
+	return 0;
+}
+
+int nic_files_take(const struct net_config *n, int *fds, unsigned count, struct net_end *end,
+	struct nic_helper *h)
+{
+	unsigned helper = helper_files(n), more = n->pairs + helper;
+	bool vhost = !n->pcap && n->kind != NET_USER && count == more + n->pairs;
+	int rc;
+
+	*h = (struct nic_helper){0};
+	if (!vhost && count != more + (n->pcap != NULL))
+		return fail(EINVAL, "NIC %s: %u descriptors for %u pairs of queues%s%s", n->id,
+			count, n->pairs, n->pcap ? ", a pcap file" : "",
+			helper ? " and two of its process" : "");
+	rc = check_told(n, false);
+	if (!rc)
+		rc = take_end(n, fds, fds + count - helper, end, h);
+	if (rc)
+		return fail_context(rc, "NIC %s", n->id);
 	if (n->pcap)
 		end->pcap = steal_fd(&fds[n->pairs]);
 	if (vhost)

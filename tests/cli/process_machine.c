@@ -252,10 +252,12 @@ int machine_attach_disk(struct machine *m, struct disk_config *disk, const struc
 	return fail(ENOTSUP, "it takes no disk");
 }
 
-int machine_attach_nic(struct machine *m, struct net_config *nic, const struct net_end *end)
+int machine_attach_nic(struct machine *m, struct net_config *nic, const struct net_end *end,
+	struct nic_helper *helper)
 {
 	struct net_end e = *end;
 
+	nic_helper_free(helper);
 	net_config_free(nic);
 	port_close(&e);
 	return fail(ENOTSUP, "it takes no NIC");
@@ -286,12 +288,9 @@ void machine_put_nics(struct machine *m, FILE *f)
 	fputs("[]", f);
 }
 
-void machine_lose_nic(struct machine *m, const char *id, const char *why)
+int machine_watch_nic(struct machine *m, struct nic_helper *helper)
 {
-}
-
-void machine_note_nic(struct machine *m, const char *id, const char *what)
-{
+	return 0;
 }
 
 bool machine_is_dead(struct machine *m, char *where, unsigned len)

@@ -120,12 +120,14 @@ int machine_attach_disk(struct machine *m, struct disk_config *disk, const struc
 	return m->rc < 0 ? fail(-m->rc, "the fake refuses") : 0;
 }
 
-int machine_attach_nic(struct machine *m, struct net_config *nic, const struct net_end *end)
+int machine_attach_nic(struct machine *m, struct net_config *nic, const struct net_end *end,
+	struct nic_helper *helper)
 {
 	struct net_end taken = *end;
 
 	m->calls++;
 	snprintf(m->attached, sizeof(m->attached), "%s", nic->id);
+	nic_helper_free(helper);
 	net_config_free(nic);
 	port_close(&taken);
 	return 0;

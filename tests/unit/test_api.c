@@ -514,7 +514,7 @@ static void too_many_descriptors(void **state)
 	end = make_fds(fds, half);
 	send_fds(fd, "\"pause\"}\n", fds, half);
 	assert_string_equal(
-		read_line(fd), "{\"ok\":false,\"error\":\"a request has at most 16 descriptors\"}");
+		read_line(fd), "{\"ok\":false,\"error\":\"a request has at most 18 descriptors\"}");
 	assert_string_equal(read_line(fd), "");
 	all_closed(end);
 	close(fd);

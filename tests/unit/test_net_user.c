@@ -5,7 +5,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "net/slirp/slirp.h"
-#include "vmm/net_user.h"
+#include "vmm/nic.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -163,7 +163,7 @@ static void test_serves(void **state)
 	assert_string_equal(inet_ntop(AF_INET6, &guest.address6, text, sizeof(text)), "fec0::15");
 	assert_int_equal(guest.prefix, 24);
 	assert_int_equal(guest.prefix6, 64);
-	if (net_user_await(&u, loop))
+	if (net_user_await(&u))
 		fail_msg("%s", last_error());
 	check_ping(&end);
 	check_counts(&end);
@@ -183,7 +183,7 @@ static void check_refused(const char *text, int rc, const char *why)
 
 	parse(&n, text);
 	assert_int_equal(net_user_open(&u, &n, &host, &end, &guest), 0);
-	assert_int_equal(net_user_await(&u, loop), rc);
+	assert_int_equal(net_user_await(&u), rc);
 	assert_string_equal(last_error(), why);
 	port_close(&end);
 	net_user_finish(&u);
@@ -253,7 +253,8 @@ static void test_dies(void **state)
 	assert_int_equal(net_user_open(&u, &n, &host, &end, &guest), 0);
 	u.lost = lost;
 	u.arg = told;
-	assert_int_equal(net_user_await(&u, loop), 0);
+	assert_int_equal(net_user_await(&u), 0);
+	assert_int_equal(net_user_watch(&u, loop), 0);
 	kill(u.process.pid, SIGKILL);
 	assert_int_equal(recv(u.process.socket, &byte, 1, 0), 0); /* it is gone */
 	loop_arm(loop, &soon, 1000000);
@@ -267,6 +268,101 @@ static void test_dies(void **state)
 	net_config_finish(&n);
 }
 
+/* As they come to another process. */
+static void copy_files(const int *from, int *to, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		to[i] = fcntl(from[i], F_DUPFD_CLOEXEC, 0);
+		assert_true(to[i] >= 0);
+	}
+}
+
+static void close_files(const int *files, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		if (files[i] >= 0)
+			close(files[i]);
+}
+
+static void check_no_files(const struct net_config *n, const int *files, unsigned count)
+{
+	struct nic_helper other;
+	struct net_end end;
+	int copies[NIC_FILES_MAX];
+
+	copy_files(files, copies, 3);
+	assert_int_equal(nic_files_take(n, copies, count, &end, &other), -EINVAL);
+	close_files(copies, 3);
+}
+
+/* Who has started it ends, and another has it. */
+static void test_changes_hands(void **state)
+{
+	struct nic_helper first = {0}, second;
+	struct timer soon = TIMER_INIT(stop, NULL);
+	struct net_config n;
+	struct net_end end, here;
+	struct net_guest guest;
+	char told[96] = "";
+	const struct nic_listener listener = {loop, lost, lost, told};
+	int files[NIC_FILES_MAX], there[NIC_FILES_MAX];
+	pid_t pid;
+
+	parse(&n, "user");
+	assert_int_equal(nic_open(&first, &n, &host, &end, &guest), 0);
+	assert_int_equal(nic_await(&first), 0);
+	assert_int_equal(nic_files_list(&end, &first, files), 3);
+	check_no_files(&n, files, 2);
+	check_no_files(&n, (int[]){files[0], files[2], files[1]}, 3);
+	check_no_files(&n, (int[]){files[0], files[1], files[1]}, 3);
+	check_no_files(&n, (int[]){files[2], files[1], files[2]}, 3);
+	copy_files(files, there, 3);
+	assert_int_equal(nic_files_take(&n, there, 3, &here, &second), 0);
+	pid = first.user.process.pid;
+	port_close(&end);
+	nic_hand_over(&first);
+	assert_int_equal(nic_watch(&second, &listener), 0);
+	assert_int_equal(here.mtu, 65520);
+	check_ping(&here);
+	check_counts(&here);
+	assert_int_equal(waitpid(-1, NULL, WNOHANG), 0);
+	kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	loop_arm(loop, &soon, 1000000);
+	assert_int_equal(loop_run(loop), 0);
+	assert_string_equal(told, "net0: kvick-slirp ended");
+	port_close(&here);
+	nic_finish(&second);
+	close_files(there, 3);
+	net_config_finish(&n);
+}
+
+/* What was handed over ends with who has it. */
+static void test_ends_with_the_second(void **state)
+{
+	struct nic_helper first = {0}, second;
+	struct net_config n;
+	struct net_end end, here;
+	struct net_guest guest;
+	int files[NIC_FILES_MAX], there[NIC_FILES_MAX], status;
+	pid_t pid;
+
+	parse(&n, "user");
+	assert_int_equal(nic_open(&first, &n, &host, &end, &guest), 0);
+	assert_int_equal(nic_await(&first), 0);
+	copy_files(files, there, nic_files_list(&end, &first, files));
+	assert_int_equal(nic_files_take(&n, there, 3, &here, &second), 0);
+	pid = first.user.process.pid;
+	port_close(&end);
+	nic_hand_over(&first);
+	port_close(&here);
+	nic_finish(&second);
+	close_files(there, 3);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	net_config_finish(&n);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -274,6 +370,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_does_not_serve),
 		cmocka_unit_test(test_is_not_there),
 		cmocka_unit_test(test_dies),
+		cmocka_unit_test(test_changes_hands),
+		cmocka_unit_test(test_ends_with_the_second),
 	};
 
 	program = argv[argc - 1];

@@ -215,14 +215,14 @@ static void open_nic(struct life *l, struct machine_config *cfg)
 		.jail = HELPER_JAIL,
 		.configured = true,
 		.pci = l->transport == TRANSPORT_PCI};
+	const struct nic_listener listener = {l->loop, helper_lost, helper_lost, NULL};
 	struct net_guest guest;
 
 	helper_path = l->slirp;
 	if (net_parse(&l->net, l->nic) || net_set_defaults(&l->net, 0) ||
 		nic_open(&l->helper, &l->net, &host, &cfg->nic_ends[0], &guest))
 		fail_msg("%s", last_error());
-	l->helper.user.lost = helper_lost;
-	if (nic_await(&l->helper, l->loop))
+	if (nic_await(&l->helper) || nic_watch(&l->helper, &listener))
 		fail_msg("%s", last_error());
 	cfg->nics = &l->net;
 	cfg->nic_count = 1;

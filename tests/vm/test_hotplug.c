@@ -204,7 +204,7 @@ static int attach_nic(struct fixture *f, const char *keys, int *peer)
 		socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends), 0);
 	end.fd[0] = ends[0];
 	*peer = ends[1];
-	return machine_attach_nic(f->l.machine, nic, &end);
+	return machine_attach_nic(f->l.machine, nic, &end, NULL);
 }
 
 /* Beside a disk: each leaves as what it is. One that is lost leaves as any other. */

@@ -6,7 +6,8 @@ import threading
 import time
 
 from harness import LONG, Skipped, case, check, check_verb, tail, verb
-from network import Guest, Tap, carrier, check_ping, cpu_seconds, host, ping, wait_for
+from network import (Guest, Tap, carrier, check_dhcp, check_ping, cpu_seconds, host, ping,
+                     wait_for)
 
 RELOADS = 100 if LONG else 10
 PLUGS = 50 if LONG else 4
@@ -154,3 +155,29 @@ def attach(lab):
         check_ping(host(*ping(tap.guest)), 20)
         guest.end()
     return f"{PLUGS} times"
+
+
+def use_plugged(guest, keys, network, resolver):
+    """A NIC that comes: the guest asks for its address, and has its network until it goes."""
+    check_verb("attach-nic", guest.name, keys)
+    wait_for(guest, "[ -e /sys/class/net/eth1 ]")
+    check_dhcp(guest, rf"{network}\.\d+/24", rf"{network}\.\d+", resolver, "eth1")
+    way_out = guest.sh("ip route show default dev eth1").split()[2]
+    check_ping(guest.sh(" ".join(ping(way_out))), 20)
+    guest.sh("pkill dhclient", ok=False)
+    check_verb("detach", guest.name, "more")
+    guest.sh("[ ! -e /sys/class/net/eth1 ]")
+
+
+@case("net-attach-user-bridge", alone=True)
+def attach_user_and_bridge(lab):
+    """What is at the other end of these is of the command that attaches them, and outlives it."""
+    with Tap(17) as tap, Guest(lab, "net-more", "--net", f"tap,name={tap.name}") as guest:
+        guest.sh(tap.set_up_guest())
+        for _ in range(PLUGS // 2):
+            use_plugged(guest, "user,id=more", r"10\.0\.2", r"10\.0\.2\.3")
+            use_plugged(guest, "bridge,id=more,br=lab-more,address=10.79.1.1/24,nat,dhcp",
+                        r"10\.79\.1", r"10\.79\.1\.1")
+        check_ping(host(*ping(tap.guest)), 20)
+        guest.end()
+    return f"{PLUGS // 2} times each"

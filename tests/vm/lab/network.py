@@ -145,13 +145,13 @@ def carrier(state):
     return f'[ "$(cat /sys/class/net/eth0/carrier)" = {state} ]'
 
 
-def check_dhcp(guest, address, router, resolver):
+def check_dhcp(guest, address, router, resolver, device="eth0"):
     """The distribution's client, on an interface that has nothing."""
-    guest.sh("ip addr flush dev eth0; ip link set eth0 down; "
+    guest.sh(f"ip addr flush dev {device}; ip link set {device} down; "
              "umount /etc/resolv.conf; : >/etc/resolv.conf", ok=False)
-    guest.sh("dhclient -1 -v eth0")
-    said = guest.sh("ip -4 -o addr show dev eth0; ip route; cat /etc/resolv.conf")
-    for pattern in (rf"inet {address}", rf"default via {router} dev eth0",
+    guest.sh(f"dhclient -1 -v {device}")
+    said = guest.sh(f"ip -4 -o addr show dev {device}; ip route; cat /etc/resolv.conf")
+    for pattern in (rf"inet {address}", rf"default via {router} dev {device}",
                     rf"nameserver {resolver}"):
         check(re.search(pattern, said), f"lacks {pattern}: {tail(said)}")
 

@@ -18,15 +18,6 @@ nothing_on_the_host() {
 		fail "left: process $(cat left)"
 }
 
-# Where another process tidies up.
-nothing_soon() {
-	for _ in {1..200}; do
-		! (nothing_on_the_host) >/dev/null 2>&1 || return 0
-		read -rt 0.05 <> <(:) || true
-	done
-	nothing_on_the_host
-}
-
 # guardian_of PID: the kvick-net of that VM.
 guardian_of() {
 	pgrep -P "$1" kvick-net || fail 'no guardian'
@@ -59,7 +50,7 @@ test_bridge_two_vms() {
 	kill -9 "$first"
 	pid=$first ends 137
 	kvick ps # forgets it
-	nothing_soon
+	soon nothing_on_the_host
 }
 
 test_bridge_echo() {

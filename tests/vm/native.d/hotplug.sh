@@ -117,6 +117,72 @@ test_hotplug_nic() {
 	ends 0
 }
 
+# The one kvick-slirp in these tests, of whoever it is.
+slirp_left() {
+	pgrep --ns $$ --nslist net --runstates RSDI kvick-slirp || fail "no kvick-slirp"
+}
+
+no_helper() {
+	! pgrep --ns $$ --nslist net --runstates RSDI 'kvick-slirp' >left ||
+		fail "left: process $(cat left)"
+}
+
+# What is at the NIC's other end is of the command that attaches it, which has ended, and goes with the
+# NIC, with the VM, or by itself.
+test_hotplug_nic_user() {
+	needs_loopback
+	start vm hotplug --transport pci
+	refused_beside '--net user: net0: publish 80: must be' kvick attach-nic vm user,publish=80
+	nic_comes user,publish=8080:80 65520
+	nic_comes user 65520
+	soon no_helper
+	kvick attach-nic vm user
+	status_is 0
+	await used
+	kill -9 "$(slirp_left)"
+	soon says 'network: net0: kvick-slirp ended; its link is down'
+	kvick detach vm net0
+	status_is 0
+	await ejected
+	kvick attach-nic vm user
+	status_is 0
+	await used
+	kvick kill vm
+	ends 137
+	soon no_helper
+}
+
+test_hotplug_nic_bridge() {
+	needs_bridges
+	start vm hotplug --transport pci
+	refused_beside 'bridge,nat=2: nat 2: must be' kvick attach-nic vm bridge,nat=2
+	nic_comes bridge,nat,dhcp 1500
+	soon nothing_on_the_host
+	kvick attach-nic vm bridge,nat
+	status_is 0
+	says 'net.ipv4.ip_forward was 0 and is 1'
+	await used
+	kvick detach vm net0
+	status_is 0
+	await ejected
+	soon nothing_on_the_host
+	kvick attach-nic vm bridge
+	status_is 0
+	await used
+	ip link del kvick0
+	soon says 'network: net0: '
+	kvick detach vm net0
+	status_is 0
+	await ejected
+	soon nothing_on_the_host
+	kvick attach-nic vm bridge,nat
+	status_is 0
+	await used
+	kvick kill vm
+	ends 137
+	soon nothing_on_the_host
+}
+
 test_hotplug_nic_refused() {
 	needs_taps
 	tap t0
@@ -128,7 +194,7 @@ test_hotplug_nic_refused() {
 	refused_beside '--net tap: net1: tap t0: another process uses it' kvick attach-nic vm tap,name=t0
 	refused_beside '--net tap: net1: ip: only a guest that' kvick attach-nic vm tap,ip=10.0.0.2/24
 	refused_beside 'vm: NIC net1: addr 4 is taken' kvick attach-nic vm tap,addr=4
-	refused_beside 'user: only a NIC on a tap can come' kvick attach-nic vm user
+	refused_beside 'none: there is nothing to attach' kvick attach-nic vm none
 	kvick detach vm net0
 	status_is 0
 	await ejected
