@@ -42,6 +42,7 @@ static int spawn(
 		rc = add_fd(&actions, &fds[n], &copy[n]);
 		n += copy[n] >= 0;
 	}
+	rc = rc ? rc : posix_spawn_file_actions_adddup2(&actions, STDERR_FILENO, STDOUT_FILENO);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", program);
 	rc = rc ? rc : posix_spawn(pid, path, &actions, &attributes, argv, env);
 	posix_spawnattr_destroy(&attributes);

@@ -24,9 +24,9 @@ struct helper {
 
 /*
  * Runs the program open as `program`, which is taken, with argv[0] for its name and `count` more
- * descriptors; its standard error is ours. It has a session of its own: what a terminal sends is
- * for the monitor to answer. 0, or -errno with a message. A negative `program` is
- * such an error of who was to open it, and is returned.
+ * descriptors; its standard error is ours, and its output the same. It has a session of its own:
+ * what a terminal sends is for the monitor to answer. 0, or -errno with a message. A negative
+ * `program` is such an error of who was to open it, and is returned.
  */
 int helper_start(struct helper *h, int program, char *const argv[], const struct helper_fd *more,
 	unsigned count);

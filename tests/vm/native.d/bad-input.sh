@@ -196,6 +196,18 @@ refused_beside() {
 	says "kvick: $words"
 }
 
+# A caller has closed what messages go to: they are not written to a file that is opened then.
+test_closed_descriptors() {
+	truncate -s 1M disk
+	cp disk empty
+	status=0
+	"$build/kvick" boot "${base[@]}" --kernel "$guests/hello" --disk path=disk <&- >&- 2>&- || status=$?
+	status_is 0
+	"$build/kvick" boot "${base[@]}" --kernel nowhere --disk path=disk <&- >&- 2>&- || status=$?
+	status_is 125
+	cmp disk empty || fail 'the disk is written to'
+}
+
 # --- what a host forbids or lacks ----------------------------------------------------------------
 
 # as_nobody WORD...: kvick boot as a user who owns nothing, but may use KVM; in the current folder.
