@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The addresses of a guest on a tap: the words of ip= and gw=.
+// The addresses of a guest on a tap: the words of ip=, gw= and dns=.
 #include "vmm/net_address.h"
 
 #include "base/log.h"
@@ -109,8 +109,42 @@ static int take_gateway(struct net_guest *g, const char *text)
 	return 0;
 }
 
-int net_address_parse(
-	struct net_guest *g, const struct field_list *ip, const struct field_list *gateway)
+/* Where the next one goes; NET_RESOLVERS_MAX: nowhere. */
+static unsigned resolvers(const struct net_guest *g, bool v4)
+{
+	unsigned n = 0;
+
+	while (n < NET_RESOLVERS_MAX &&
+		(v4 ? g->resolver[n].s_addr != 0 : !IN6_IS_ADDR_UNSPECIFIED(&g->resolver6[n])))
+		n++;
+	return n;
+}
+
+static int take_resolver(struct net_guest *g, const char *text)
+{
+	struct address a;
+	unsigned n;
+	bool v4;
+
+	if (!parse_address(&a, text))
+		return fail(EINVAL, "dns %s: must be an address", text);
+	v4 = a.family == AF_INET;
+	if (v4 ? !is_host4(a.v4, 32) : !is_host6(&a.v6))
+		return fail(EINVAL, "dns %s: is no host's address", text);
+	if (!(v4 ? g->prefix : g->prefix6))
+		return fail(EINVAL, "dns %s: needs an ip of IPv%d", text, v4 ? 4 : 6);
+	n = resolvers(g, v4);
+	if (n == NET_RESOLVERS_MAX)
+		return fail(EINVAL, "dns %s: there are %u of IPv%d already", text, n, v4 ? 4 : 6);
+	if (v4)
+		g->resolver[n] = a.v4;
+	else
+		g->resolver6[n] = a.v6;
+	return 0;
+}
+
+int net_address_parse(struct net_guest *g, const struct field_list *ip,
+	const struct field_list *gateway, const struct field_list *dns)
 {
 	int rc = 0;
 
@@ -118,5 +152,7 @@ int net_address_parse(
 		rc = take_ip(g, ip->items[i]);
 	for (unsigned i = 0; i < gateway->count && !rc; i++)
 		rc = take_gateway(g, gateway->items[i]);
+	for (unsigned i = 0; i < dns->count && !rc; i++)
+		rc = take_resolver(g, dns->items[i]);
 	return rc;
 }

@@ -81,6 +81,8 @@ const struct field net_keys[] = {
 		.type = FIELD_LIST, .commands = TAP},
 	{"gw", "IP", "the router in the network of ip; one of each likewise", AT(gateway),
 		.type = FIELD_LIST, .commands = TAP},
+	{"dns", "IP", "who answers for names, up to three of each", AT(dns), .type = FIELD_LIST,
+		.commands = TAP},
 	{"vhost", "MODE", "whether the host's kernel moves the packets; auto: where it can",
 		AT(vhost), .type = FIELD_ENUM, .names = vhosts, .fallback = "auto",
 		.commands = TAP | BRIDGE},
@@ -172,7 +174,7 @@ static int check_tap(struct net_config *n)
 		return fail(EINVAL, "queues %u: with %u times fd", n->pairs, n->fd.count);
 	if (n->fd.count)
 		n->pairs = n->fd.count;
-	return net_address_parse(&n->told, &n->tap_ip, &n->gateway);
+	return net_address_parse(&n->told, &n->tap_ip, &n->gateway, &n->dns);
 }
 
 /* One pair of queues: there is one process that has the packets. IPv6 knows no smaller packets. */

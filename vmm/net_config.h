@@ -43,8 +43,8 @@ struct net_config {
 	char *name;           /* tap: one that there is; NULL: one of our own */
 	unsigned vhost;       /* tap and bridge: enum net_vhost */
 	struct field_list fd; /* tap: open ones, in decimal, one a pair */
-	struct field_list tap_ip, gateway;
-	struct net_guest told; /* tap: what these two say */
+	struct field_list tap_ip, gateway, dns;
+	struct net_guest told; /* tap: what these three say */
 	struct net_limits limits;
 	char *pcap;                       /* file; NULL: nothing is recorded */
 	struct field_list publish, allow; /* user: in the words of kvick-slirp, which judges them */

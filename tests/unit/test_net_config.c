@@ -65,8 +65,12 @@ static void test_addresses(void **state)
 	struct net_config n;
 
 	assert_int_equal(net_parse(&n, "tap,gw=fe80::1,ip=192.168.70.2/24,gw=192.168.70.1,ip="
-				       "fd70::2/64"),
+				       "fd70::2/64,dns=10.9.9.9,dns=fd70::53,dns=192.168.70.1"),
 		0);
+	check_address(AF_INET, &n.told.resolver[0], "10.9.9.9");
+	check_address(AF_INET, &n.told.resolver[1], "192.168.70.1");
+	check_address(AF_INET, &n.told.resolver[2], "0.0.0.0");
+	check_address(AF_INET6, &n.told.resolver6[0], "fd70::53");
 	check_address(AF_INET, &n.told.address, "192.168.70.2");
 	check_address(AF_INET, &n.told.gateway, "192.168.70.1");
 	check_address(AF_INET6, &n.told.address6, "fd70::2");
@@ -140,6 +144,16 @@ static void test_refused(void **state)
 		{"tap,ip=10.0.0.2/24,gw=10.0.0.2", "gw 10.0.0.2: is no other host in"},
 		{"tap,ip=10.0.0.2/24,gw=10.0.0.0", "gw 10.0.0.0: is no other host in"},
 		{"tap,ip=fd70::2:1/112,gw=fd70::3:1", "gw fd70::3:1: is no other host in"},
+		{"tap,dns=10.0.0.1", "dns 10.0.0.1: needs an ip of IPv4"},
+		{"tap,ip=10.0.0.2/24,dns=fd70::1", "dns fd70::1: needs an ip of IPv6"},
+		{"tap,ip=10.0.0.2/24,dns=name", "dns name: must be an address"},
+		{"tap,ip=10.0.0.2/24,dns=", "dns : must be an address"},
+		{"tap,ip=10.0.0.2/24,dns=127.0.0.1", "dns 127.0.0.1: is no host's address"},
+		{"tap,ip=10.0.0.2/24,dns=0.0.0.0", "dns 0.0.0.0: is no host's address"},
+		{"tap,ip=fd70::2/64,dns=ff02::1", "dns ff02::1: is no host's address"},
+		{"tap,ip=10.0.0.2/24,dns=1.1.1.1,dns=1.1.1.2,dns=1.1.1.3,dns=1.1.1.4",
+			"dns 1.1.1.4: there are 3 of IPv4 already"},
+		{"user,dns=10.0.2.3", "dns: is a key of tap only"},
 		{"tap,ip=10.0.0.2/24,gw=10.0.0.1,gw=10.0.0.3", "gw 10.0.0.3: there is one of IPv4"},
 		{"tap,ip=fd70::2/64,gw=fd70::1,gw=fe80::1", "gw fe80::1: there is one of IPv6"},
 		{"user,ip=10.0.2.9/24", "ip: is a key of tap, bridge only"},

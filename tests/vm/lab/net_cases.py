@@ -68,14 +68,15 @@ def tap_vhost(lab):
 
 @case("net-tap-ip")
 def told(lab):
-    """The first command has the addresses and the way out that ip= and gw= say."""
+    """The first command has the addresses, the way out and the resolvers that are said."""
     with Tap(5) as tap, Guest(
             lab, "net-told", "--net",
             f"tap,name={tap.name},ip={tap.guest}/24,gw={tap.host},ip={tap.guest6}/64,"
-            f"gw={tap.host6}") as guest:
-        said = guest.sh("ip -o addr show dev eth0; ip route; ip -6 route")
+            f"gw={tap.host6},dns={tap.host},dns=10.76.5.3") as guest:
+        said = guest.sh("ip -o addr show dev eth0; ip route; ip -6 route; cat /etc/resolv.conf")
         for text in (f"inet {tap.guest}/24", f"inet6 {tap.guest6}/64",
-                     f"default via {tap.host} dev eth0", f"default via {tap.host6} dev eth0"):
+                     f"default via {tap.host} dev eth0", f"default via {tap.host6} dev eth0",
+                     f"nameserver {tap.host}\nnameserver 10.76.5.3"):
             check(text in said, f"lacks {text}: {tail(said)}")
         check_pings(guest, tap)
         # What is on no network of its own goes to the router.
