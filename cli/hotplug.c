@@ -240,8 +240,7 @@ int cmd_attach_nic(int argc, char **argv)
 		.usage = "usage: kvick attach-nic NAME KEYS\n\n"
 			 "Gives the guest of VM NAME one more NIC. The VM must be on PCI, as one "
 			 "made\nwith --net tap, --disk or --transport pci is. KEYS are those of "
-			 "--net "
-			 "(kvick boot --help).\n",
+			 "--net (kvick boot\n--help).\n",
 		.act = attach_nic,
 	};
 
