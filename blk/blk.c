@@ -70,6 +70,19 @@ int blk_remeasure(struct blk *b)
 	return 1;
 }
 
+int blk_map(struct blk *b, uint64_t off, uint64_t len, struct blk_extent *out)
+{
+	*out = (struct blk_extent){.len = len, .kind = BLK_EXTENT_DATA};
+	return b->ops->map ? b->ops->map(b, off, len, out) : 0;
+}
+
+int blk_resize(struct blk *b, uint64_t size)
+{
+	if (!b->ops->resize)
+		return fail(ENOTSUP, "disk %s: its size cannot be changed", b->name);
+	return b->ops->resize(b, size);
+}
+
 void blk_destroy(struct blk *b)
 {
 	if (b)

@@ -68,6 +68,22 @@ struct blk_request {
 
 #define BLK_IOV_MAX 1024u
 
+/* What a stretch of a disk is. */
+enum blk_extent_kind {
+	BLK_EXTENT_ABSENT, /* in no image of it: reads as zeroes */
+	BLK_EXTENT_ZERO,   /* an image says that it reads as zeroes */
+	BLK_EXTENT_DATA,
+};
+
+struct blk_extent {
+	uint64_t len; /* bytes, more than 0 */
+	enum blk_extent_kind kind;
+	unsigned depth;  /* of an image that has it: 0 the disk's own, 1 its backing file, ... */
+	bool compressed; /* as stored */
+	bool placed;     /* it is stored as it is, from byte `at` of that image's file on */
+	uint64_t at;
+};
+
 struct blk_ops {
 	/* Takes the request, which is sound and within the disk. */
 	void (*submit)(struct blk *b, struct blk_request *r);
@@ -89,6 +105,11 @@ struct blk_ops {
 
 	/* Gives everything back, the layer below included. There are no requests. */
 	void (*destroy)(struct blk *b);
+
+	/* blk_map and blk_resize, which sets `size`; optional: the disk is all data, and as large
+	 * as it is. */
+	int (*map)(struct blk *b, uint64_t off, uint64_t len, struct blk_extent *out);
+	int (*resize)(struct blk *b, uint64_t size);
 };
 
 /* Embedded in each kind of disk; the constructor fills it. */
@@ -113,6 +134,16 @@ int blk_drain(struct blk *b);
 /* Takes over the size of a file that has grown: 1, 0 where it has not, or -errno: one that has
  * become smaller is an error, and the disk stays as large as it was. */
 int blk_remeasure(struct blk *b);
+
+/*
+ * What the disk is from `off` on: the longest stretch of one kind that is found without much work,
+ * at most `len` bytes, in whole sectors. For tools: blocks, and there are no requests. 0 or -errno.
+ */
+int blk_map(struct blk *b, uint64_t off, uint64_t len, struct blk_extent *out);
+
+/* Makes the disk `size` bytes, whole sectors; what is new reads as zeroes, what is cut off is
+ * lost. For tools, as blk_map. 0 or -errno. */
+int blk_resize(struct blk *b, uint64_t size);
 
 /* NULL is fine. */
 void blk_destroy(struct blk *b);

@@ -2,11 +2,13 @@
 // What does not depend on how the kernel is asked: the list of what waits, progress, completion.
 #include "blk/engine_kinds.h"
 
+#include "base/iov.h"
 #include "base/log.h"
 
 #include <errno.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -15,6 +17,19 @@ const char *const engine_kind_names[] = {"auto", "io_uring", "sync", NULL};
 static bool moves(const struct blk_request *r)
 {
 	return r->step <= ENGINE_WRITE_DURABLE;
+}
+
+/*
+ * Whether a read that was cut short has met its file's end, where that is no error. The kernel has
+ * said how much of the last block there is, from where it cannot be gone on past the page cache.
+ */
+static bool past_end(const struct blk_request *r)
+{
+	const struct engine_file *f = r->file;
+	struct stat st;
+
+	return f->endless && r->step == ENGINE_READ && r->moved < r->len &&
+	       fstat(f->fd, &st) == 0 && f->base + r->off + r->moved >= (uint64_t)st.st_size;
 }
 
 void engine_result(struct blk_engine *e, struct blk_request *r, int64_t result)
@@ -27,11 +42,14 @@ void engine_result(struct blk_engine *e, struct blk_request *r, int64_t result)
 	}
 	if (!rc && moves(r)) {
 		r->moved += (uint64_t)result;
-		if (result > 0 && r->moved < r->len) {
+		if (past_end(r)) {
+			iov_zero(r->iov, r->iovcnt, r->moved, r->len - r->moved);
+		} else if (result > 0 && r->moved < r->len) {
 			line_prepend(&e->line, r);
 			return;
+		} else if (!result) {
+			rc = -EIO;
 		}
-		rc = result > 0 ? 0 : -EIO;
 	}
 	r->file->inflight--;
 	r->file->done(r->file, r, rc);

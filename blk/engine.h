@@ -3,7 +3,8 @@
 //
 // Requests wait in one list and go to the kernel when engine_commit is called, or when completions
 // have made room. Nothing is allocated for one: what an engine has to remember is in the request.
-// A transfer that the kernel cuts short is continued; one that meets the end of its file is -EIO.
+// A transfer that the kernel cuts short is continued; one that meets the end of its file is -EIO,
+// or zeroes, as the file says.
 // All calls are for the loop's thread, or for any thread while the loop does not run.
 #ifndef BLK_ENGINE_H
 #define BLK_ENGINE_H
@@ -39,6 +40,7 @@ struct engine_file {
 	int fd;        /* borrowed */
 	uint64_t base; /* bytes: where in it the disk begins */
 	bool buffered; /* goes through the page cache */
+	bool endless;  /* what is read past its end is zeroes */
 	void (*done)(struct engine_file *f, struct blk_request *r, int rc); /* 0 or -errno */
 
 	struct blk_engine *engine;       /* set by engine_add */

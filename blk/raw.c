@@ -151,6 +151,8 @@ int raw_create(struct blk **out, struct blk_engine *e, const struct raw_config *
 		.commit = raw_commit,
 		.drain = raw_drain,
 		.measure = measure,
+		.map = raw_map,
+		.resize = raw_resize,
 		.destroy = raw_destroy,
 	};
 	struct raw *w = calloc(1, sizeof(*w));
@@ -159,6 +161,7 @@ int raw_create(struct blk **out, struct blk_engine *e, const struct raw_config *
 	if (!rc) {
 		w->file.fd = c->fd;
 		w->file.base = c->off;
+		w->file.endless = c->holds_format;
 		w->len = c->len;
 		w->file.done = raw_done;
 		rc = raw_open(w, c);

@@ -26,7 +26,19 @@ struct raw_config {
 	bool read_only;
 	enum raw_cache cache;
 	uint64_t off, len; /* bytes: the part of the file that is the disk; len 0: to its end */
+	bool holds_format; /* see below */
 };
+
+/*
+ * A file that holds a format has no size of its own to the format: what is past its end reads as
+ * zeroes, and a write there makes it larger. Its disk's size is this, but that of a device, which
+ * ends where it does.
+ */
+#define RAW_SIZE_MAX ((uint64_t)INT64_MAX & ~(uint64_t)0xffff)
+
+/* How many bytes a disk of raw_create has on its file system now, whatever its `size`; or
+ * -errno. */
+int64_t raw_file_size(struct blk *b);
 
 /*
  * 0 or -errno. Refused: what is neither file nor device, what is empty, what is not whole sectors,

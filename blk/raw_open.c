@@ -55,18 +55,28 @@ static int check_flags(const struct raw *w, const struct raw_config *c)
 	return 0;
 }
 
-int64_t raw_measure(const struct raw *w)
+int64_t raw_file_bytes(const struct raw *w)
 {
 	uint64_t size;
 	struct stat st;
 
 	if (w->device ? ioctl(w->file.fd, BLKGETSIZE64, &size) : fstat(w->file.fd, &st))
 		return failno(errno, "disk %s: size", w->blk.name);
-	if (!w->device)
-		size = (uint64_t)st.st_size;
+	return w->device ? (int64_t)MIN(size, INT64_MAX) : st.st_size;
+}
+
+int64_t raw_measure(const struct raw *w)
+{
+	int64_t bytes = raw_file_bytes(w);
+	uint64_t size = (uint64_t)bytes;
+
+	if (bytes < 0)
+		return bytes;
+	if (w->file.endless && !w->device)
+		return (int64_t)RAW_SIZE_MAX;
 	if (size == 0)
 		return fail(EINVAL, "disk %s: is empty", w->blk.name);
-	if (size > INT64_MAX)
+	if (size == INT64_MAX)
 		return fail(EFBIG, "disk %s: is too large", w->blk.name);
 	if (!range_ok(w->file.base, w->len, size))
 		return fail(EINVAL, "disk %s: its %llu bytes end before the partition does",

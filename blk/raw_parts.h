@@ -60,7 +60,12 @@ enum engine_op raw_write_op(const struct raw *w, const struct blk_request *r);
 /* Looks at the descriptor and fills in what is known of the disk. 0 or -errno. */
 int raw_open(struct raw *w, const struct raw_config *c);
 
-/* Its size in bytes, or -errno. */
+/* Its size in bytes, or -errno: as a disk, and of the file or device whose it is. */
 int64_t raw_measure(const struct raw *w);
+int64_t raw_file_bytes(const struct raw *w);
+
+/* Of blk_ops. */
+int raw_map(struct blk *b, uint64_t off, uint64_t len, struct blk_extent *out);
+int raw_resize(struct blk *b, uint64_t size);
 
 #endif

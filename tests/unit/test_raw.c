@@ -12,6 +12,7 @@
 #include "blk/guard.h"
 #include "blk/limit.h"
 #include "blk/memory.h"
+#include "blk/now.h"
 #include "blk/overlay.h"
 #include "blk/raw_parts.h"
 
@@ -483,6 +484,71 @@ static void check_refused(struct blk_engine *e, int fd, const char *why)
 		fail_msg("\"%s\" does not say \"%s\"", last_error(), why);
 }
 
+/* A format's file ends amid a block, is read past its end and grows. */
+static void check_format_file(enum engine_kind kind, enum raw_cache cache)
+{
+	static _Alignas(4096) uint8_t buf[KIB(16)], zero[KIB(16)];
+	struct raw_config c = {.name = "scratch", .cache = cache, .holds_format = true};
+	struct fixture f;
+
+	start(&f, kind, cache);
+	f.fd = scratch_file(4608);
+	memset(buf, 7, sizeof(buf));
+	assert_int_equal(pwrite(f.fd, buf, 4608, 0), 4608);
+	c.fd = dup(f.fd);
+	assert_int_equal(raw_create(&f.blk, f.engine, &c), 0);
+	assert_int_equal(f.blk->size, RAW_SIZE_MAX);
+	assert_int_equal(raw_file_size(f.blk), 4608);
+	assert_int_equal(blk_read_now(f.blk, 0, buf, sizeof(buf)), 0);
+	assert_int_equal(buf[4607], 7);
+	assert_memory_equal(buf + 4608, zero, sizeof(buf) - 4608);
+	assert_int_equal(blk_write_now(f.blk, KIB(64), buf, KIB(4)), 0);
+	assert_int_equal(raw_file_size(f.blk), KIB(68));
+	assert_int_equal(blk_read_now(f.blk, MIB(1), buf, sizeof(buf)), 0);
+	assert_memory_equal(buf, zero, sizeof(buf));
+	assert_int_equal(blk_clear_now(f.blk, BLK_WRITE_ZEROES, 0, 0, KIB(4)), 0);
+	assert_int_equal(blk_read_now(f.blk, 0, buf, KIB(8)), 0);
+	assert_memory_equal(buf, zero, KIB(4));
+	assert_int_equal(buf[KIB(4)], 7);
+	assert_int_equal(blk_flush_now(f.blk), 0);
+	assert_int_equal(blk_resize(f.blk, KIB(4)), 0);
+	assert_int_equal(raw_file_size(f.blk), KIB(4));
+	assert_int_equal(f.blk->size, RAW_SIZE_MAX);
+	finish(&f);
+}
+
+static void test_format_file(void **state)
+{
+	check_format_file(ENGINE_IO_URING, RAW_WRITEBACK);
+	check_format_file(ENGINE_IO_URING, RAW_NONE);
+	check_format_file(ENGINE_SYNC, RAW_WRITEBACK);
+	check_format_file(ENGINE_SYNC, RAW_NONE);
+}
+
+static void test_map(void **state)
+{
+	static const uint8_t byte = 1;
+	struct blk_extent e;
+	struct fixture f;
+
+	start(&f, ENGINE_SYNC, RAW_WRITEBACK);
+	assert_int_equal(open_disk(&f, SIZE), 0);
+	assert_int_equal(pwrite(f.fd, &byte, 1, (off_t)MIB(1)), 1);
+	assert_int_equal(blk_map(f.blk, 0, SIZE, &e), 0);
+	assert_int_equal(e.kind, BLK_EXTENT_ZERO);
+	assert_int_equal(e.len, MIB(1));
+	assert_int_equal(blk_map(f.blk, MIB(1), SIZE - MIB(1), &e), 0);
+	assert_int_equal(e.kind, BLK_EXTENT_DATA);
+	assert_true(e.placed && e.at == MIB(1) && e.len < MIB(1));
+	assert_int_equal(blk_map(f.blk, MIB(2), KIB(64), &e), 0);
+	assert_int_equal(e.kind, BLK_EXTENT_ZERO);
+	assert_int_equal(e.len, KIB(64));
+	assert_int_equal(blk_resize(f.blk, 2 * SIZE), 0);
+	assert_int_equal(f.blk->size, 2 * SIZE);
+	assert_int_equal(lseek(f.fd, 0, SEEK_END), 2 * SIZE);
+	finish(&f);
+}
+
 static void test_refused(void **state)
 {
 	struct fixture f;
@@ -571,6 +637,8 @@ int main(void)
 		cmocka_unit_test(test_layers),
 		cmocka_unit_test(test_overlay),
 		cmocka_unit_test(test_part),
+		cmocka_unit_test(test_format_file),
+		cmocka_unit_test(test_map),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_many_disks),
 		cmocka_unit_test(test_without_io_uring),
