@@ -9,8 +9,9 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#define LINE_MAX_BYTES 1024
-#define ERROR_MAX_BYTES 512
+/* What a chain of images is made of is told whole. */
+#define LINE_MAX_BYTES 4096
+#define ERROR_MAX_BYTES 4000
 
 static enum log_level threshold = LOG_LEVEL_WARN;
 static __thread char error_text[ERROR_MAX_BYTES];
@@ -63,7 +64,7 @@ static int vrecord(int err, const char *suffix, const char *fmt, va_list ap)
 
 	if (suffix && n >= 0 && (size_t)n < sizeof(text))
 		snprintf(text + n, sizeof(text) - (size_t)n, ": %s", suffix);
-	memcpy(error_text, text, sizeof(text));
+	memcpy(error_text, text, strlen(text) + 1);
 	return -err;
 }
 
@@ -94,7 +95,7 @@ int fail_context(int rc, const char *fmt, ...)
 	char old[ERROR_MAX_BYTES];
 	va_list ap;
 
-	memcpy(old, error_text, sizeof(old));
+	memcpy(old, error_text, strlen(error_text) + 1);
 	va_start(ap, fmt);
 	vrecord(-rc, old, fmt, ap);
 	va_end(ap);
