@@ -141,6 +141,7 @@ static void raw_destroy(struct blk *b)
 	lock_release(w->lock_fd);
 	close(w->file.fd);
 	raw_slow_finish(w);
+	free(w->own_name);
 	free(w);
 }
 
@@ -172,6 +173,7 @@ int raw_create(struct blk **out, struct blk_engine *e, const struct raw_config *
 		return rc;
 	}
 	w->lock_fd = c->lock_fd;
+	w->own_name = c->own_name;
 	w->file.buffered = c->cache != RAW_NONE;
 	engine_add(e, &w->file);
 	w->blk.ops = &ops;

@@ -21,6 +21,7 @@ extern const char *const raw_cache_names[];
 
 struct raw_config {
 	const char *name; /* for messages; borrowed for as long as the disk is there */
+	char *own_name;   /* NULL, or `name` once more: malloc'd, taken on success */
 	int fd;           /* open for reading, and for writing unless read_only; taken on success */
 	int lock_fd;      /* of lock_image; taken on success; 0: none */
 	bool read_only;

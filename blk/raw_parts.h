@@ -27,6 +27,7 @@ struct raw {
 	struct blk blk;
 	struct engine_file file;
 	int lock_fd; /* 0: none */
+	char *own_name;
 	enum raw_cache cache;
 	uint64_t len; /* of a part of the file, which begins at file.base; 0: to its end */
 	bool device;
