@@ -52,6 +52,10 @@ struct vmdk_config {
 int vmdk_open(struct blk **out, struct blk *file, const struct vmdk_info *info,
 	struct blk *const *extents, const struct vmdk_config *c);
 
+/* For tools, once, before the first image is opened: blk_map knows them. The monitor does without,
+ * and is smaller. */
+void vmdk_use_tools(void);
+
 /* Makes an empty file a monolithicSparse image of `size` bytes, durable; `name` is the file's own,
  * without a folder, for the descriptor. 0 or -errno. */
 int vmdk_create(struct blk *file, const char *name, uint64_t size);
