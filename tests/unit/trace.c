@@ -29,6 +29,7 @@ struct slot {
 struct tracer {
 	struct slot slot[TRACE_DEPTH];
 	struct history *sector;
+	uint8_t *disk; /* of an image on the medium */
 	uint32_t ids;
 	unsigned now;
 };
@@ -54,6 +55,10 @@ static void look_at_state(void *arg, const uint8_t *image)
 {
 	struct trace *t = arg;
 
+	if (t->decode) {
+		t->decode(t, image, t->tracer->disk);
+		image = t->tracer->disk;
+	}
 	for (uint64_t off = 0; off < t->blk->size; off += BLK_SECTOR) {
 		const struct history *h = history_at(t, off);
 		uint32_t id = get_le32(image + off);
@@ -213,7 +218,8 @@ void trace_begin(struct trace *t)
 
 	assert_non_null(tr);
 	tr->sector = calloc(t->blk->size / BLK_SECTOR, sizeof(*tr->sector));
-	assert_non_null(tr->sector);
+	tr->disk = malloc(t->blk->size);
+	assert_true(tr->sector && tr->disk);
 	for (uint64_t i = 0; i < t->blk->size / BLK_SECTOR; i++)
 		history_init(&tr->sector[i], 0);
 	for (unsigned i = 0; i < TRACE_DEPTH; i++)
@@ -227,5 +233,6 @@ void trace_end(struct trace *t)
 	for (unsigned i = 0; i < TRACE_DEPTH; i++)
 		assert_false(t->tracer->slot[i].busy);
 	free(t->tracer->sector);
+	free(t->tracer->disk);
 	free(t->tracer);
 }

@@ -15,6 +15,9 @@ struct trace {
 	bool no_fua;     /* the disk knows none */
 	unsigned states; /* the most that are looked at after one step */
 	uint64_t seed;   /* not 0 */
+	/* Puts into `disk` what would be read of an image that is on the medium; NULL: the medium
+	 * has the disk as it is. */
+	void (*decode)(struct trace *t, const uint8_t *image, uint8_t *disk);
 
 	/* What came of it. */
 	unsigned steps, seen; /* seen: states */
