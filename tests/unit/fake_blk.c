@@ -293,8 +293,10 @@ static enum blk_op random_op(struct run *run)
 {
 	unsigned n = (unsigned)(fake_random(&run->seed) % 100);
 
-	if (n < 45)
+	if (n < 45 || (run->s->blk->read_only && n < 90))
 		return BLK_READ;
+	if (run->s->blk->read_only)
+		return BLK_FLUSH;
 	if (n < 90)
 		return BLK_WRITE;
 	if (n < 93)
