@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Small inputs for fuzzers: make_seeds.py FOLDER makes FOLDER/kernel, FOLDER/modules and FOLDER/partition."""
+"""Small inputs for fuzzers: make_seeds.py FOLDER makes FOLDER/kernel, /modules, /partition and /vmdk."""
 import gzip
 import lzma
 import os
@@ -85,7 +85,32 @@ def logical():
         mbr((0x83, 1, 1), (5, 0, 9))
 
 
+def vmdk_text(kind, *extents):
+    return ("# Disk DescriptorFile\nversion=1\nCID=0badcafe\nparentCID=ffffffff\n"
+            'createType="%s"\n' % kind + "".join(e + "\n" for e in extents)).encode()
+
+
+def vmdk(flags, at_end=False):
+    """Of 64 sectors, in grains of 8, of which the first is there."""
+    packed = flags >> 16 & 1
+    head = struct.pack("<4sIIQQQQIQQQ", b"KDMV", 1, flags | 1, 64, 8, 1, 2, 128, 3, 3, 8) + b"\0\n \r\n"
+    head = (head + struct.pack("<H", packed)).ljust(512, b"\0")
+    text = vmdk_text("streamOptimized" if packed else "monolithicSparse", 'RW 64 SPARSE "a"').ljust(1024, b"\0")
+    tables = struct.pack("<I", 4).ljust(512, b"\0") + struct.pack("<II", 8, 1).ljust(512, b"\0")
+    grain = struct.pack("<QI", 0, 20) + zlib.compress(b"a" * 4096)
+    body = text + tables.ljust(2560, b"\0") + grain.ljust(512, b"\0")
+    if not at_end:
+        return head + body
+    return head[:56] + b"\xff" * 8 + head[64:] + body + struct.pack("<QII", 1, 0, 3).ljust(512, b"\0") + \
+        head + bytes(512)
+
+
+def vmdk_seed(what, image, *requests):
+    return bytes([what, len(requests)]) + b"".join(struct.pack("<BHB", *r) for r in requests) + image
+
+
 def main():
+    requests = [(1, 3, 7), (0, 0, 40), (65, 20, 30), (2, 0, 0), (4, 0, 255), (133, 60000, 9), (3, 8, 8)]
     kernel = elf(18)
     seeds = {
         "kernel/elf-pvh": kernel,
@@ -96,7 +121,20 @@ def main():
         "partition/gpt-second": b"\0\0" + gpt()[:512] + bytes(512) + gpt()[1024:],
         "partition/gpt-4k": b"\x02\x0e" + big(gpt()),
         "partition/logical": b"\x05\0" + logical(),
+        "vmdk/sparse": vmdk_seed(1, vmdk(2), *requests),
+        "vmdk/zeroed": vmdk_seed(1, vmdk(4), *requests),
+        "vmdk/packed": vmdk_seed(3, vmdk(0x30000), (0, 0, 9), (0, 2, 1)),
+        "vmdk/footer": vmdk_seed(3, vmdk(0x30000, True), (0, 0, 9)),
+        "vmdk/flat": vmdk_seed(1, vmdk_text("monolithicFlat", 'RW 100 FLAT "a" 2'), *requests),
+        "vmdk/mixed": vmdk_seed(1, vmdk_text("twoGbMaxExtentSparse", 'RW 1000 SPARSE "a"', "RW 9 ZERO",
+                                             'RW 1000 SPARSE "b"'), *requests),
     }
+    for shape in range(4):
+        what = shape << 2 | (2 if shape == 3 else 0)
+        seeds["vmdk/shape-%d" % shape] = vmdk_seed(what, b"", *requests)
+        for kind in range(6):
+            seeds["vmdk/changed-%d-%d" % (shape, kind)] = \
+                vmdk_seed(what, struct.pack("<BHB", kind, 4, 4) + b"\x11\0\0\0", *requests)
     packers = {
         "gzip": gzip.compress, "lz4": lz4_legacy, "zstd": zstd, "raw": lambda d: d,
         "xz": lambda d: lzma.compress(d, check=lzma.CHECK_CRC32),
