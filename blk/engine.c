@@ -32,6 +32,12 @@ static bool past_end(const struct blk_request *r)
 	       fstat(f->fd, &st) == 0 && f->base + r->off + r->moved >= (uint64_t)st.st_size;
 }
 
+/* A write past the end, completed since the read met it: it is read again. */
+static bool grown(const struct blk_request *r)
+{
+	return r->file->endless && r->step == ENGINE_READ;
+}
+
 void engine_result(struct blk_engine *e, struct blk_request *r, int64_t result)
 {
 	int rc = result < 0 ? (int)result : 0;
@@ -44,7 +50,7 @@ void engine_result(struct blk_engine *e, struct blk_request *r, int64_t result)
 		r->moved += (uint64_t)result;
 		if (past_end(r)) {
 			iov_zero(r->iov, r->iovcnt, r->moved, r->len - r->moved);
-		} else if (result > 0 && r->moved < r->len) {
+		} else if ((result > 0 || grown(r)) && r->moved < r->len) {
 			line_prepend(&e->line, r);
 			return;
 		} else if (!result) {
