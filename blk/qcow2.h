@@ -39,8 +39,8 @@ struct qcow2_config {
 
 /*
  * Opens an image. Takes `file`, and `backing` where the image names one (else it is NULL), on
- * success. Refuses one that is marked corrupt, unless read_only; repairs one that is marked dirty,
- * unless read_only.
+ * success. Refuses one that is marked corrupt or dirty, unless read_only: who opens has it repaired
+ * first, which the monitor does not carry.
  */
 int qcow2_open(
 	struct blk **out, struct blk *file, struct blk *backing, const struct qcow2_config *c);
@@ -55,6 +55,10 @@ struct qcow2_create {
 
 /* Makes an empty file an image, durable. 0 or -errno. */
 int qcow2_create(struct blk *file, const struct qcow2_create *c);
+
+/* For tools, once, before the first image is opened: blk_map and blk_resize know them. The monitor
+ * does without, and is smaller. */
+void qcow2_use_tools(void);
 
 /*
  * For tools: writes one cluster that is not allocated yet, compressed by whoever calls to `len`
