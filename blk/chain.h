@@ -30,6 +30,10 @@ struct chain_options {
 	bool trust;      /* other files that images name are opened */
 	bool no_lock;    /* nobody else is asked about */
 	const char *how; /* what grants trust, for the message: "backing=on" */
+
+	/* For tools: the image's backing file is left alone, which needs no trust, and this makes
+	 * the disk that it stands on instead. 0 or -errno. NULL: it does not. */
+	int (*instead)(struct blk **out);
 };
 
 /*
@@ -45,18 +49,27 @@ int chain_open(struct chain **out, const struct chain_options *o);
 unsigned chain_fds(const struct chain *c, int *fds);
 
 /*
- * A chain of such descriptors, in the same order. What the images say is read again and is to fit
- * the number. Those it takes become -1, all of them on success.
+ * A chain of such descriptors, in the same order; those of the locks may be left out. What the
+ * images say is read again, with `e`, and is to fit the number. Those it takes become -1, all of
+ * them on success.
  */
-int chain_take(struct chain **out, const struct chain_options *o, int *fds, unsigned count);
+int chain_take(struct chain **out, const struct chain_options *o, struct blk_engine *e, int *fds,
+	unsigned count);
 
 /* The format that was found or given of the image itself. */
 enum image_format chain_format(const struct chain *c);
+
+/* Of the image, `depth` 0, its backing file and so on: the file's name and the format. NULL past
+ * the last. The name is the chain's. */
+const char *chain_image_at(const struct chain *c, unsigned depth, enum image_format *format);
 
 /* Makes the disk; the chain is used up, also on failure. `d` as in blk/qcow2.h. */
 int chain_create(struct blk **out, struct chain *c, struct blk_engine *e, struct decompressor *d);
 
 /* Closes all that has not been used up. NULL is fine. */
 void chain_close(struct chain *c);
+
+/* The same where another process has the descriptors now: the locks are its. */
+void chain_hand_over(struct chain *c);
 
 #endif
