@@ -27,6 +27,7 @@ int cmd_attach_disk(int argc, char **argv);
 int cmd_attach_nic(int argc, char **argv);
 int cmd_detach(int argc, char **argv);
 int cmd_net(int argc, char **argv);
+int cmd_image(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 
 /* Prints last_error() and gives STATUS_FAILED. */

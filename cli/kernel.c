@@ -113,8 +113,8 @@ int root_open(const char *given, char **path)
 
 int helper_open(const char *name)
 {
-	static const char *const places[] = {
-		"guest", "loader/unpack", "net/bridge", "net/slirp", "../libexec/kvick"};
+	static const char *const places[] = {"guest", "loader/unpack", "net/bridge", "net/slirp",
+		"cli/image", "../libexec/kvick"};
 	char exe[512], path[640];
 	ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
 	char *slash;

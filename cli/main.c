@@ -37,6 +37,7 @@ static const struct command commands[] = {
 	{"limit-disk", cmd_control, "change how much a VM's disk does in a second"},
 	{"stats", cmd_control, "say how long a VM's phases took, and its exits by cause"},
 	{"net", cmd_net, "make, list and remove bridges that stay"},
+	{"image", cmd_image, "make, check, copy and change images of disks"},
 	{"doctor", cmd_doctor, "say what this host offers, and what to do about what it lacks"},
 };
 
