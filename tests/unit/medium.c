@@ -135,6 +135,14 @@ static void perform(struct medium *m, struct blk_request *r, uint32_t id, unsign
 	}
 }
 
+/* Of a request that ends now: which fails is for the test to say. */
+static int outcome(struct medium *m, const struct blk_request *r)
+{
+	if (m->fail_in && --m->fail_in == 0)
+		return -EIO;
+	return m->full && changes(r) && r->off + r->len > m->full ? -ENOSPC : 0;
+}
+
 bool medium_step(struct medium *m)
 {
 	unsigned i;
@@ -151,10 +159,12 @@ bool medium_step(struct medium *m)
 	since = m->pending[i].since;
 	m->pending[i] = m->pending[--m->count];
 	m->now++;
-	rc = m->fail_in && --m->fail_in == 0 ? -EIO : 0;
+	rc = outcome(m, r);
 	if (!rc)
 		perform(m, r, id, since);
 	r->done(r, rc);
+	if (m->after)
+		m->after(m->arg);
 	return true;
 }
 
@@ -207,6 +217,14 @@ struct medium *medium_create(uint64_t size, unsigned writes)
 	m->ids = 1;
 	m->now = 1;
 	return m;
+}
+
+void medium_fill(struct medium *m, uint64_t off, const uint8_t *bytes, uint64_t len)
+{
+	for (uint64_t at = 0; at < len; at += BLK_SECTOR) {
+		memcpy(m->bytes[m->ids], bytes + at, BLK_SECTOR);
+		history_init(&m->sector[(off + at) / BLK_SECTOR], m->ids++);
+	}
 }
 
 /* ---- its states ---- */

@@ -10,7 +10,7 @@
 #include "blk/blk.h"
 
 #define HISTORY_MAX 48u
-#define MEDIUM_PENDING 64u
+#define MEDIUM_PENDING 256u
 
 /* What a sector may hold: the oldest value that may still be there, and those written since. */
 struct history {
@@ -47,10 +47,16 @@ struct medium {
 	unsigned count;
 	unsigned
 		fail_in; /* the how-manieth completion from now is -EIO, half written; 0: none is */
+	uint64_t full;   /* bytes: a write past them is -ENOSPC; 0: there is space */
+	void (*after)(void *arg); /* is called when a request has been completed; NULL: nobody */
+	void *arg;
 };
 
 /* `size` bytes of zeroes, for at most `writes` writes. Destroyed as any disk. */
 struct medium *medium_create(uint64_t size, unsigned writes);
+
+/* Puts bytes on it, whole sectors, durable: before there is any request. */
+void medium_fill(struct medium *m, uint64_t off, const uint8_t *bytes, uint64_t len);
 
 /* Completes one of the requests, at random; false where there is none. */
 bool medium_step(struct medium *m);

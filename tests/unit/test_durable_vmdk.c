@@ -24,7 +24,8 @@ struct stack {
 	struct blk_engine engine, looks;
 	struct blk *file;
 	struct trace trace;
-	unsigned strange; /* entries of tables that make no sense, in all states */
+	unsigned strange;                 /* entries of tables that make no sense, in all states */
+	uint8_t disk[LARGE * BLK_SECTOR]; /* of the image that was looked at last */
 };
 
 /* The image has `len` bytes, which is what the file is taken to have. */
@@ -94,19 +95,21 @@ static void check_tables(struct stack *s, const uint8_t *image)
 	}
 }
 
-static void decode(struct trace *t, const uint8_t *image, uint8_t *disk)
+static const uint8_t *disk_of(void *arg, const uint8_t *image)
 {
-	struct stack *s = container_of(t, struct stack, trace);
+	struct stack *s = arg;
 	struct blk *b;
 
 	put_on(s->looks.medium, image);
 	b = open_vmdk(file_on(&s->looks, RAW_WRITEBACK, length_of(s, image)), true);
 	check_tables(s, image);
-	if (blk_read_now(b, 0, disk, b->size)) {
+	assert_true(b->size <= sizeof(s->disk));
+	if (blk_read_now(b, 0, s->disk, b->size)) {
 		s->strange++;
-		memset(disk, 0xee, b->size);
+		memset(s->disk, 0xee, b->size);
 	}
 	blk_destroy(b);
+	return s->disk;
 }
 
 static void begin(struct stack *s, struct vmdk_shape shape, enum raw_cache cache)
@@ -125,7 +128,8 @@ static void begin(struct stack *s, struct vmdk_shape shape, enum raw_cache cache
 	s->file = file_on(&s->engine, cache, len);
 	s->trace = (struct trace){.blk = open_vmdk(s->file, false),
 		.medium = s->engine.medium,
-		.decode = decode,
+		.disk_of = disk_of,
+		.arg = s,
 		.states = 3,
 		.seed = 42 + cache + shape.capacity};
 	free(image);
@@ -140,12 +144,10 @@ struct ended {
 static void look_at_end(void *arg, const uint8_t *image)
 {
 	struct ended *e = arg;
-	uint8_t disk[LARGE * BLK_SECTOR];
 
 	assert_int_equal(image[VMDK_UNCLEAN_AT], 0);
 	assert_null(memmem(image + 512, 512, "0badcafe", 8));
-	decode(&e->s->trace, image, disk);
-	assert_memory_equal(disk, e->disk, e->s->shape.capacity * BLK_SECTOR);
+	assert_memory_equal(disk_of(e->s, image), e->disk, e->s->shape.capacity * BLK_SECTOR);
 }
 
 /* The file that it is taken to have does not grow by itself. */

@@ -29,7 +29,6 @@ struct slot {
 struct tracer {
 	struct slot slot[TRACE_DEPTH];
 	struct history *sector;
-	uint8_t *disk; /* of an image on the medium */
 	uint32_t ids;
 	unsigned now;
 };
@@ -55,10 +54,8 @@ static void look_at_state(void *arg, const uint8_t *image)
 {
 	struct trace *t = arg;
 
-	if (t->decode) {
-		t->decode(t, image, t->tracer->disk);
-		image = t->tracer->disk;
-	}
+	if (t->disk_of)
+		image = t->disk_of(t->arg, image);
 	for (uint64_t off = 0; off < t->blk->size; off += BLK_SECTOR) {
 		const struct history *h = history_at(t, off);
 		uint32_t id = get_le32(image + off);
@@ -77,13 +74,24 @@ static void look(struct trace *t)
 
 /* ---- requests ---- */
 
+/* The last that was written, or anything since whose write has failed: none is under way. */
+static bool may_be_read(const struct history *h, uint32_t id)
+{
+	unsigned i = h->n;
+
+	while (i-- > 0) {
+		if (h->value[i].id == id || h->value[i].id == ANYTHING)
+			return true;
+		if (h->value[i].done)
+			return false;
+	}
+	return false;
+}
+
 static void check_read(struct slot *s)
 {
-	for (uint64_t at = 0; at < s->r.len; at += BLK_SECTOR) {
-		uint32_t now = history_now(history_at(s->t, s->r.off + at));
-
-		s->t->misread += now != ANYTHING && s->buf[at / 4] != now;
-	}
+	for (uint64_t at = 0; at < s->r.len; at += BLK_SECTOR)
+		s->t->misread += !may_be_read(history_at(s->t, s->r.off + at), s->buf[at / 4]);
 }
 
 static void done(struct blk_request *r, int rc)
@@ -218,10 +226,9 @@ void trace_begin(struct trace *t)
 
 	assert_non_null(tr);
 	tr->sector = calloc(t->blk->size / BLK_SECTOR, sizeof(*tr->sector));
-	tr->disk = malloc(t->blk->size);
-	assert_true(tr->sector && tr->disk);
+	assert_non_null(tr->sector);
 	for (uint64_t i = 0; i < t->blk->size / BLK_SECTOR; i++)
-		history_init(&tr->sector[i], 0);
+		history_init(&tr->sector[i], t->first ? t->first[i] : 0);
 	for (unsigned i = 0; i < TRACE_DEPTH; i++)
 		tr->slot[i].t = t;
 	tr->now = 1;
@@ -233,6 +240,5 @@ void trace_end(struct trace *t)
 	for (unsigned i = 0; i < TRACE_DEPTH; i++)
 		assert_false(t->tracer->slot[i].busy);
 	free(t->tracer->sector);
-	free(t->tracer->disk);
 	free(t->tracer);
 }

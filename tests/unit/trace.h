@@ -15,9 +15,11 @@ struct trace {
 	bool no_fua;     /* the disk knows none */
 	unsigned states; /* the most that are looked at after one step */
 	uint64_t seed;   /* not 0 */
-	/* Puts into `disk` what would be read of an image that is on the medium; NULL: the medium
-	 * has the disk as it is. */
-	void (*decode)(struct trace *t, const uint8_t *image, uint8_t *disk);
+	const uint32_t *first; /* what each sector is full of to begin with; NULL: zeroes */
+
+	/* What the disk would be with the medium like that; NULL: the same. */
+	const uint8_t *(*disk_of)(void *arg, const uint8_t *image);
+	void *arg;
 
 	/* What came of it. */
 	unsigned steps, seen; /* seen: states */
