@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Small inputs for fuzzers: make_seeds.py FOLDER makes FOLDER/kernel, /modules, /partition and /vmdk."""
+"""Small inputs for fuzzers: make_seeds.py FOLDER makes FOLDER/kernel, modules, partition, qcow2 and vmdk."""
 import gzip
 import lzma
 import os
@@ -109,6 +109,36 @@ def vmdk_seed(what, image, *requests):
     return bytes([what, len(requests)]) + b"".join(struct.pack("<BHB", *r) for r in requests) + image
 
 
+def qcow2(settings, requests, *patches):
+    """For fuzz_qcow2: which bytes of its image are others."""
+    data = bytes([settings, 7]) + bytes(requests).ljust(6, b"\0")
+    for at, value in patches:
+        data += struct.pack("<HB", at // 2, len(value) - 1) + value
+    return data
+
+
+def qcow2_seeds():
+    """Offsets are those of clusters of 512 bytes: see tests/unit/qcow2_image.h."""
+    every, writes = 2 | 8 | 16, (2, 14, 15, 16, 5, 8)
+
+    def entry(v):
+        return struct.pack(">Q", v)
+    return {
+        "qcow2/small": qcow2(every, writes),
+        "qcow2/large": qcow2(every | 1, writes),
+        "qcow2/read-only": qcow2(4 | 8, (0, 1, 6, 7, 12, 13)),
+        "qcow2/no-block": qcow2(every, writes, (0x200, entry(0))),
+        "qcow2/block-in-l1": qcow2(every, writes, (0x200, entry(0x600))),
+        "qcow2/l2-in-itself": qcow2(every, writes, (0xe00, entry(0xe00))),
+        "qcow2/past-the-end": qcow2(every, writes, (0xe00, entry(0x1e00))),
+        "qcow2/leak": qcow2(every, writes, (0x400 + 24, b"\0\7")),
+        "qcow2/dirty": qcow2(every, writes, (72, entry(1))),
+        "qcow2/order-6": qcow2(every, writes, (96, b"\0\0\0\6")),
+        "qcow2/many-l1": qcow2(every, writes, (36, b"\0\x40\0\0")),
+        "qcow2/no-snapshot": qcow2(every, writes, (60, b"\0\0\0\0")),
+    }
+
+
 def main():
     requests = [(1, 3, 7), (0, 0, 40), (65, 20, 30), (2, 0, 0), (4, 0, 255), (133, 60000, 9), (3, 8, 8)]
     kernel = elf(18)
@@ -135,6 +165,7 @@ def main():
         for kind in range(6):
             seeds["vmdk/changed-%d-%d" % (shape, kind)] = \
                 vmdk_seed(what, struct.pack("<BHB", kind, 4, 4) + b"\x11\0\0\0", *requests)
+    seeds.update(qcow2_seeds())
     packers = {
         "gzip": gzip.compress, "lz4": lz4_legacy, "zstd": zstd, "raw": lambda d: d,
         "xz": lambda d: lzma.compress(d, check=lzma.CHECK_CRC32),

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: MIT
+// qcow2 images of random bytes: an image that has something of everything is patched as the input
+// says, checked, opened, read, written, checked again, repaired, and has snapshots made and
+// applied.
+//
+// What must hold: nothing crashes or goes on for long; a repair changes nothing twice; an image
+// that a check calls sound is sound after any use of it.
+//
+// The input: a byte of settings, a byte of which requests follow, then patches: a place as two
+// bytes in units of two bytes, a length from 1 to 8 in the third, and as many bytes.
+#include "tests/unit/qcow2_image.h"
+
+#include "base/log.h"
+#include "base/loop.h"
+#include "blk/decompress_here.h"
+#include "blk/engine.h"
+#include "blk/now.h"
+#include "blk/qcow2_check.h"
+#include "blk/qcow2_snapshot.h"
+#include "blk/raw.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define REQUESTS 6u
+
+/* What the first byte of an input asks for. */
+enum { LARGE = 1, SNAPSHOTS = 2, READ_ONLY = 4, USE = 8, REPAIR = 16 };
+
+static int fd; /* the image's file */
+static struct loop *loop;
+static struct blk_engine *engine;
+static struct decompressor *unpacker;
+
+static void check(bool ok)
+{
+	if (!ok)
+		abort();
+}
+
+static void start(void)
+{
+	if (loop)
+		return;
+	log_set_level(LOG_LEVEL_ERROR);
+	check(loop_create(&loop, "fuzz") == 0);
+	check(engine_create(&engine, loop, ENGINE_SYNC) == 0);
+	check(decompress_here_create(&unpacker) == 0);
+	fd = memfd_create("image", MFD_CLOEXEC);
+	check(fd >= 0);
+}
+
+static struct blk *disk_of(void)
+{
+	struct raw_config c = {.name = "image", .holds_format = true, .fd = dup(fd)};
+	struct blk *b;
+
+	check(raw_create(&b, engine, &c) == 0);
+	return b;
+}
+
+static void print(void *arg, const char *line)
+{
+	fprintf(stderr, "%s: %s\n", (const char *)arg, line);
+}
+
+/* What is there that must not be; ends the program. */
+static void complain(struct blk *file, const char *when)
+{
+	struct qcow2_report r = {.found = print, .arg = (void *)(uintptr_t)when};
+
+	qcow2_check(&r, file, QCOW2_REPAIR_NOTHING);
+	abort();
+}
+
+/* Whether it is sound; where it was before, it must be. */
+static bool is_sound(bool before, const char *after)
+{
+	struct blk *file = disk_of();
+	struct qcow2_report r = {0};
+	int rc = qcow2_check(&r, file, QCOW2_REPAIR_NOTHING);
+	bool sound = rc == 0 && !r.corruptions && !r.check_errors;
+
+	if (before && !sound)
+		complain(file, after);
+	blk_destroy(file);
+	return sound;
+}
+
+/* A second one finds nothing more to do. */
+static void repair(void)
+{
+	struct blk *file = disk_of();
+	struct qcow2_report first = {0}, second = {0};
+
+	if (qcow2_check(&first, file, QCOW2_REPAIR_ALL) == 0) {
+		check(qcow2_check(&second, file, QCOW2_REPAIR_ALL) == 0);
+		if (second.corruptions_fixed || second.leaks_fixed)
+			complain(file, "after a second repair");
+	}
+	blk_destroy(file);
+}
+
+static void request(struct blk *b, unsigned what, uint64_t where)
+{
+	static uint8_t buf[KIB(16)];
+	uint64_t off = b->size ? where * 0x9e3779b97f4a7c15u % b->size & ~511ull : 0;
+	uint64_t len = MIN(512 + (where * 512 & 0x3fff), MIN(sizeof(buf), b->size - off)) & ~511ull;
+
+	switch (what % 6) {
+	case 0:
+	case 1:
+		blk_read_now(b, off, buf, len);
+		break;
+	case 2:
+		memset(buf, (int)where, len);
+		blk_write_now(b, off, buf, len);
+		break;
+	case 3:
+		blk_clear_now(b, BLK_WRITE_ZEROES, where & 1 ? BLK_UNMAP : 0, off, len);
+		break;
+	case 4:
+		blk_clear_now(b, BLK_DISCARD, 0, off,
+			MAX(len, KIB(4)) <= b->size - off ? MAX(len, KIB(4)) : len);
+		break;
+	default:
+		blk_flush_now(b);
+	}
+}
+
+/* The start and the end of the disk, where the tables are, and what the input says. */
+static void use(const uint8_t *data, size_t size, bool read_only)
+{
+	const struct qcow2_config c = {.read_only = read_only, .decompressor = unpacker};
+	struct blk *file = disk_of(), *b;
+
+	if (qcow2_open(&b, file, NULL, &c)) {
+		blk_destroy(file);
+		return;
+	}
+	for (unsigned i = 0; i < 8; i++)
+		request(b, 0, i);
+	for (unsigned i = 0; i < REQUESTS && i < size; i++)
+		request(b, data[i], data[i] / 6u);
+	blk_destroy(b);
+}
+
+static void snapshots(unsigned what)
+{
+	struct blk *file = disk_of();
+	struct qcow2_snapshots s;
+
+	if (qcow2_snapshot_list(&s, file) == 0)
+		qcow2_snapshot_finish(&s);
+	if (what & 1)
+		qcow2_snapshot_create(file, "new", 1, 2);
+	if (what & 2)
+		qcow2_snapshot_apply(file, "first");
+	if (what & 4)
+		qcow2_snapshot_delete(file, "first");
+	blk_destroy(file);
+}
+
+static void patch(struct qcow2_image *image, const uint8_t *data, size_t size)
+{
+	size_t len = (size_t)QI_CLUSTERS << image->bits;
+
+	while (size > 3) {
+		size_t at = (data[0] | (size_t)data[1] << 8) * 2 % len;
+		size_t n = MIN(1 + (data[2] & 7u), MIN(size - 3, len - at));
+
+		memcpy(image->bytes + at, data + 3, n);
+		data += 3 + n;
+		size -= 3 + n;
+	}
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static uint8_t bytes[QI_BYTES];
+	struct qcow2_image image = {bytes, 9};
+	bool sound;
+
+	if (size < 2 + REQUESTS)
+		return 0;
+	start();
+	image.bits = data[0] & LARGE ? 12 : 9;
+	qi_make(&image);
+	patch(&image, data + 2 + REQUESTS, size - 2 - REQUESTS);
+	check(ftruncate(fd, 0) == 0);
+	check(pwrite(fd, bytes, (size_t)QI_CLUSTERS << image.bits, 0) > 0);
+	sound = is_sound(false, NULL);
+	if (data[0] & SNAPSHOTS)
+		snapshots(data[1]);
+	if (data[0] & SNAPSHOTS)
+		is_sound(sound, "after snapshots");
+	if (data[0] & USE)
+		use(data + 2, REQUESTS, data[0] & READ_ONLY);
+	if (data[0] & USE)
+		is_sound(sound, "after use");
+	if (data[0] & REPAIR)
+		repair();
+	return 0;
+}
