@@ -58,6 +58,10 @@ struct blk_request {
 	/* Of blk/on_error.c, which has taken the place of `done`. */
 	struct blk *judge;
 	void (*judged)(struct blk_request *r, int rc);
+
+	/* The same of blk/window.c. */
+	struct blk *window;
+	void (*seen)(struct blk_request *r, int rc);
 };
 
 /*
