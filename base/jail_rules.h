@@ -63,6 +63,7 @@ RULE(I, fallocate, "as above, of zeroes and of what is discarded")
 RULE_ARG(ALL, ioctl, 1, WHOLE, 0x1277 /* BLKDISCARD */, "a disk that is a device discards")
 RULE_ARG(I | C, ioctl, 1, WHOLE, 0x80081272 /* BLKGETSIZE64 */, "a device that has grown")
 RULE_ARG(I, ioctl, 1, WHOLE, 0x125e /* BLKROGET */, "a device that is attached")
+RULE_ARG(I, ioctl, 1, WHOLE, 0x1268 /* BLKSSZGET */, "as above")
 RULE_ARG(I, ioctl, 1, WHOLE, 0x127b /* BLKPBSZGET */, "as above")
 RULE_ARG(I, ioctl, 1, WHOLE, 0x1279 /* BLKIOOPT */, "as above")
 

@@ -121,6 +121,7 @@ struct blk {
 	const struct blk_ops *ops;
 	const char *name;        /* for messages: the file's; borrowed */
 	uint64_t size;           /* bytes, in whole sectors */
+	uint32_t sector;         /* bytes: what a device counts in; 0: BLK_SECTOR */
 	uint32_t physical_block; /* bytes, a power of two: what is written at once without a read */
 	uint32_t optimal_io;     /* bytes; 0: unknown */
 	uint32_t discard_align;  /* bytes: what a discard is useful for; 0: discard does nothing */

@@ -109,14 +109,16 @@ static void know_file(struct raw *w, const struct stat *st)
 static int know_device(struct raw *w)
 {
 	unsigned physical = 0, optimal = 0;
-	int read_only = 0;
+	int read_only = 0, sector = 0;
 
 	if (ioctl(w->file.fd, BLKROGET, &read_only) < 0 ||
+		ioctl(w->file.fd, BLKSSZGET, &sector) < 0 ||
 		ioctl(w->file.fd, BLKPBSZGET, &physical) < 0 ||
 		ioctl(w->file.fd, BLKIOOPT, &optimal) < 0)
 		return failno(errno, "disk %s", w->blk.name);
 	if (read_only && !w->blk.read_only)
 		return fail(EROFS, "disk %s: the device is read-only", w->blk.name);
+	w->blk.sector = (uint32_t)sector;
 	w->blk.physical_block = MAX(physical, BLK_SECTOR);
 	w->blk.optimal_io = optimal;
 	w->blk.can_zero = !w->blk.read_only;
