@@ -45,23 +45,25 @@ static int inflate_job(struct here *h, const struct decompress_job *j)
 	return (rc == Z_STREAM_END || rc == Z_BUF_ERROR) && !s->avail_out ? 0 : -EINVAL;
 }
 
-/* As a stream, as what follows the frame may be anything, and QEMU's frames do not say how much
- * they hold. */
+/* Frame by frame, as what follows may be anything. Each all at once: a stream has a window, and of
+ * what size is the image's to say. */
 static int zstd_job(const struct here *h, const struct decompress_job *j)
 {
-	ZSTD_inBuffer in = {.src = j->from, .size = j->from_len};
-	ZSTD_outBuffer out = {.dst = j->to, .size = j->to_len};
+	const uint8_t *from = j->from;
+	uint8_t *to = j->to;
+	size_t in = 0, out = 0, len, made = 1;
 
-	ZSTD_DCtx_reset(h->zstd, ZSTD_reset_session_only);
-	while (out.pos < out.size) {
-		size_t in_before = in.pos, out_before = out.pos;
-
-		if (ZSTD_isError(ZSTD_decompressStream(h->zstd, &out, &in)))
+	while (out < j->to_len && made) {
+		len = ZSTD_findFrameCompressedSize(from + in, j->from_len - in);
+		if (ZSTD_isError(len))
 			return -EINVAL;
-		if (in.pos == in_before && out.pos == out_before)
+		made = ZSTD_decompressDCtx(h->zstd, to + out, j->to_len - out, from + in, len);
+		if (ZSTD_isError(made))
 			return -EINVAL;
+		in += len;
+		out += made;
 	}
-	return 0;
+	return out == j->to_len ? 0 : -EINVAL;
 }
 
 static void submit(struct decompressor *d, struct decompress_job *j)
