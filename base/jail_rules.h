@@ -102,7 +102,7 @@ RULE(C | U, rt_sigaction, "default action again before dying of a signal; the fi
 RULE(C, getuid, "the control socket compares users")
 RULE(C, geteuid, "as above")
 RULE(C, sysinfo, "the host's memory")
-RULE(U, sched_getaffinity, "how many threads unpack a kernel")
+RULE(U, sched_getaffinity, "how many threads unpack a kernel, or clusters")
 RULE(C, prctl, "the name of a thread that a device brings")
 RULE_ARG(C | U, clone, 0, 0x10000 /* CLONE_THREAD */, 0x10000, "threads, as musl makes them")
 RULE(C | U, clone3, "threads of devices that come later; threads that unpack")

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// kvick-unpack: unpacks kernels and modules for a monitor, and can do nothing else.
+// kvick-unpack: unpacks kernels, modules and clusters of images for a monitor, and can do nothing
+// else.
 //
 // What it is given may be made to break a decompressor, so it is behind a filter before it reads
 // any of it: no file is opened, no socket made, no program run.
@@ -7,11 +8,13 @@
 #include "base/jail.h"
 #include "base/log.h"
 #include "base/util.h"
+#include "loader/unpack/clusters.h"
 #include "loader/unpack/unpack.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 
 /* The next request and the files that come with it: 1, or 0 where there are no more. */
@@ -74,23 +77,36 @@ static int answer(const int file[UNPACK_FILES], const struct unpack_request *r)
 	return fd_write_full(STDIN_FILENO, &reply, sizeof(reply));
 }
 
-int main(int argc, char **argv)
+static int serve_requests(void)
 {
 	struct unpack_request r;
 	int file[UNPACK_FILES], rc = 0;
 
-	if (argc != 2) {
-		fprintf(stderr, "kvick-unpack is run by kvick, to unpack kernels and modules\n");
-		return EXIT_FAILURE;
-	}
-	if (jail_enter(JAIL_UNPACK, (enum jail_mode)atoi(argv[1]))) {
-		log_error("kvick-unpack: %s", last_error());
-		return EXIT_JAIL;
-	}
 	while (!rc && receive(&r, file)) {
 		rc = answer(file, &r);
 		close(file[UNPACK_FROM]);
 		close(file[UNPACK_TO]);
 	}
+	return rc;
+}
+
+int main(int argc, char **argv)
+{
+	bool clusters = argc == 3 && !strcmp(argv[2], CLUSTERS_WORD);
+	struct clusters_memory memory;
+	int rc;
+
+	if (argc != 2 && !clusters) {
+		fprintf(stderr, "kvick-unpack is run by kvick, to unpack kernels, modules and "
+				"clusters of images\n");
+		return EXIT_FAILURE;
+	}
+	prctl(PR_SET_NAME, "kvick-unpack"); /* it was started as a number */
+	rc = clusters ? clusters_open(&memory) : 0;
+	if (rc || jail_enter(JAIL_UNPACK, (enum jail_mode)atoi(argv[1]))) {
+		log_error("kvick-unpack: %s", last_error());
+		return EXIT_JAIL;
+	}
+	rc = clusters ? clusters_serve(&memory) : serve_requests();
 	return rc ? EXIT_FAILURE : EXIT_SUCCESS;
 }
