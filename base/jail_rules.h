@@ -82,7 +82,7 @@ RULE(I | C, accept4, "a stream or a control connection that the host opens")
 RULE(I | C, recvfrom, "streams")
 RULE(I | C | U, recvmsg,
 	"streams; control requests and what comes with them; what is to be unpacked")
-RULE(I | C, sendto, "streams")
+RULE(ALL, sendto, "streams; a cluster to be decompressed")
 RULE(I | C, sendmsg, "streams")
 RULE(I | C, shutdown, "one direction of a stream ends")
 RULE(I | C, getsockopt, "the outcome of a connect; the peer's user")
