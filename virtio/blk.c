@@ -331,6 +331,11 @@ void virtio_blk_destroy(struct virtio_device *dev)
 	free(v);
 }
 
+void virtio_blk_close(struct virtio_device *dev)
+{
+	blk_destroy(steal_ptr(&vblk_of(dev)->blk));
+}
+
 int virtio_blk_resize(struct virtio_device *dev, uint64_t *size)
 {
 	struct vblk *v = vblk_of(dev);

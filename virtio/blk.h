@@ -26,6 +26,10 @@ int virtio_blk_create(struct virtio_device **out, const struct virtio_blk_config
 /* The queues are stopped. NULL is fine. */
 void virtio_blk_destroy(struct virtio_device *dev);
 
+/* The process is about to end: gives the disk back, with all that is still to be written to its
+ * files. The device is paused, and stays so. On dev->io. */
+void virtio_blk_close(struct virtio_device *dev);
+
 /* The disk's file may have grown: tells the driver if it has; *size is what it has now, in bytes.
  * On dev->io. 0 or -errno. */
 int virtio_blk_resize(struct virtio_device *dev, uint64_t *size);
