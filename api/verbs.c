@@ -264,7 +264,7 @@ static int run_link(struct api_request *r)
 
 struct attach_disk {
 	char *disk;
-	uint64_t off, len;
+	struct disk_parts parts;
 };
 
 #define ATTACH(member) .offset = offsetof(struct attach_disk, member)
@@ -272,10 +272,12 @@ struct attach_disk {
 static const struct field attach_disk_args[] = {
 	{"disk", "KEYS", "as of --disk", ATTACH(disk), .type = FIELD_STRING,
 		.commands = API_ARG | FIELD_MANDATORY},
-	{"off", "SIZE", "where in the image the partition begins that is the disk", ATTACH(off),
-		.type = FIELD_SIZE, .commands = API_ARG},
-	{"len", "SIZE", "how long it is; 0: all of the image is the disk", ATTACH(len),
-		.type = FIELD_SIZE, .commands = API_ARG},
+	{"chain", "N", "how many of the descriptors are the image's, its lock and what it names",
+		ATTACH(parts.chain), .type = FIELD_U32, .fallback = "1", .commands = API_ARG},
+	{"overlay", "N", "how many, after those, are the overlay's and its lock",
+		ATTACH(parts.overlay), .type = FIELD_U32, .fallback = "0", .commands = API_ARG},
+	{"kept", NULL, "the overlay is a qcow2 image", ATTACH(parts.kept), .type = FIELD_FLAG,
+		.commands = API_ARG},
 };
 
 static int run_attach_disk(struct api_request *r)
@@ -286,13 +288,11 @@ static int run_attach_disk(struct api_request *r)
 	int rc = disk_config_create(&disk, args->disk);
 
 	if (!rc)
-		rc = disk_files_take(disk, r->fds->fd, r->fds->count, &files);
+		rc = disk_files_take(&files, disk, &args->parts, r->fds->fd, r->fds->count);
 	if (rc < 0) {
 		disk_config_free(disk);
 		return fail_context(rc, "attach-disk");
 	}
-	files.off = args->off;
-	files.len = args->len;
 	return machine_attach_disk(r->api->machine, disk, &files);
 }
 
@@ -372,7 +372,7 @@ static const struct api_verb verbs[] = {
 		.args = {net_keys, NET_LIMIT_ROWS, sizeof(struct net_config)}},
 	{"link", IN(RUNNING) | IN(PAUSED), 0, run_link, "plug a NIC's cable in or out",
 		.args = ARGS(link_args, struct link)},
-	{"attach-disk", IN(RUNNING) | IN(PAUSED), DISK_FILES_MAX, run_attach_disk,
+	{"attach-disk", IN(RUNNING) | IN(PAUSED), API_FDS_MAX, run_attach_disk,
 		"give the guest one more disk, whose open files come with it",
 		.args = ARGS(attach_disk_args, struct attach_disk)},
 	{"attach-nic", IN(RUNNING) | IN(PAUSED), NIC_FILES_MAX, run_attach_nic,

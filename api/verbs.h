@@ -24,7 +24,8 @@ struct api {
 	void *arg;
 };
 
-#define API_FDS_MAX 18u
+/* What one message of a UNIX socket takes is 253. */
+#define API_FDS_MAX 248u
 
 /* Descriptors that have come with a request. Who takes one puts -1 in its place. */
 struct api_fds {

@@ -6,14 +6,12 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/util.h"
-#include "blk/blk.h"
+#include "blk/now.h"
 
 #include <errno.h>
-#include <linux/fs.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 
 #define MBR_ENTRIES 446
 #define MBR_ENTRY 16
@@ -27,7 +25,7 @@
 #define GPT_TABLE_MAX MIB(1)
 
 struct table {
-	int fd;
+	struct blk *disk;
 	const char *name;
 	unsigned sector;  /* bytes */
 	uint64_t sectors; /* of the disk */
@@ -44,18 +42,17 @@ struct gpt_header {
 	uint32_t count, entry_size, entries_crc;
 };
 
+/* `len` in whole sectors of BLK_SECTOR. */
 static int read_at(const struct table *t, uint64_t sector, void *buf, size_t len)
 {
-	ssize_t n;
+	int rc;
 
 	if (!range_ok(sector, (len + t->sector - 1) / t->sector, t->sectors))
 		return fail(EINVAL,
 			"disk %s: its partition table goes on past its end, at sector %llu",
 			t->name, (unsigned long long)sector);
-	n = fd_pread_full(t->fd, buf, len, (off_t)(sector * t->sector));
-	if (n >= 0 && (size_t)n < len)
-		return fail(EIO, "disk %s: ends within its partition table", t->name);
-	return n < 0 ? failno((int)-n, "disk %s: partition table", t->name) : 0;
+	rc = blk_read_now(t->disk, sector * t->sector, buf, len);
+	return rc ? failno(-rc, "disk %s: partition table", t->name) : 0;
 }
 
 static int none_such(const struct table *t)
@@ -129,10 +126,10 @@ static int read_entries(uint8_t **out, const struct gpt_header *h, const struct 
 	if (!usual || !len || len > GPT_TABLE_MAX)
 		return fail(EINVAL, "disk %s: a GPT of %u entries of %u bytes is not usable",
 			t->name, h->count, h->entry_size);
-	*out = malloc(len);
+	*out = malloc(align_up(len, BLK_SECTOR));
 	if (!*out)
 		return fail(ENOMEM, "disk %s: no memory", t->name);
-	rc = read_at(t, h->entries, *out, len);
+	rc = read_at(t, h->entries, *out, align_up(len, BLK_SECTOR));
 	if (!rc && crc32_of(*out, len) != h->entries_crc)
 		rc = fail(EINVAL, "disk %s: the entries of its GPT are damaged", t->name);
 	if (rc)
@@ -262,25 +259,17 @@ static bool is_mbr(const uint8_t *sector)
 	return has_signature(sector);
 }
 
-/* Of a device its own; what a file was a copy of nobody knows. */
-static unsigned sector_of(int fd)
-{
-	int size;
-
-	return ioctl(fd, BLKSSZGET, &size) == 0 && size == SECTOR_BIG ? SECTOR_BIG : BLK_SECTOR;
-}
-
 /* Where either copy would begin with sectors of that size there is a header. */
 static bool has_header(struct table t, uint64_t size, unsigned sector)
 {
-	uint8_t first[GPT_MAGIC_LEN] = {0}, last[GPT_MAGIC_LEN] = {0};
+	uint8_t first[BLK_SECTOR] = {0}, last[BLK_SECTOR] = {0};
 
 	t.sector = sector;
 	t.sectors = size / sector;
 	return (!read_at(&t, 1, first, sizeof(first)) &&
-		       !memcmp(first, GPT_MAGIC, sizeof(first))) ||
+		       !memcmp(first, GPT_MAGIC, GPT_MAGIC_LEN)) ||
 	       (!read_at(&t, t.sectors - 1, last, sizeof(last)) &&
-		       !memcmp(last, GPT_MAGIC, sizeof(last)));
+		       !memcmp(last, GPT_MAGIC, GPT_MAGIC_LEN));
 }
 
 /* A copy of a disk has its table as it was there, whatever it lies on now. */
@@ -294,19 +283,20 @@ static void find_sector_size(struct table *t, uint64_t size)
 	t->sectors = size / other;
 }
 
-int partition_find(struct partition *out, int fd, const char *name, uint64_t size, unsigned number)
+int partition_find(struct partition *out, struct blk *b, unsigned number)
 {
-	unsigned own = sector_of(fd);
-	struct table t = {fd, name, own, size / own, number};
+	/* Of a device its own; what a file was a copy of nobody knows. */
+	unsigned own = b->sector == SECTOR_BIG ? SECTOR_BIG : BLK_SECTOR;
+	struct table t = {b, b->name, own, b->size / own, number};
 	uint8_t sector[BLK_SECTOR];
 	int rc = read_at(&t, 0, sector, sizeof(sector));
 
 	if (rc)
 		return rc;
 	if (!is_mbr(sector))
-		return fail(EINVAL, "disk %s: has no partition table", name);
+		return fail(EINVAL, "disk %s: has no partition table", b->name);
 	if (has_type(sector, GPT_PROTECTIVE)) {
-		find_sector_size(&t, size);
+		find_sector_size(&t, b->size);
 		return find_gpt(out, &t);
 	}
 	return find_mbr(out, &t, sector);

@@ -10,6 +10,8 @@
 
 #include <stdint.h>
 
+struct blk;
+
 #define PARTITION_MAX 128u
 
 struct partition {
@@ -18,11 +20,11 @@ struct partition {
 };
 
 /*
- * Looks partition `number` up, 1 to PARTITION_MAX. `fd` is a disk of `size` bytes, and is only
- * read; `name` is for messages. 0, or -errno with a message: -ENXIO where there is no such
- * partition, -EINVAL where there is no table or it is not sound. A GPT whose first copy is damaged
- * is taken from the second, which is warned about.
+ * Looks partition `number` of the disk up, 1 to PARTITION_MAX. Reads as blk/now.h does. 0, or
+ * -errno with a message: -ENXIO where there is no such partition, -EINVAL where there is no table
+ * or it is not sound. A GPT whose first copy is damaged is taken from the second, which is warned
+ * about.
  */
-int partition_find(struct partition *out, int fd, const char *name, uint64_t size, unsigned number);
+int partition_find(struct partition *out, struct blk *b, unsigned number);
 
 #endif

@@ -22,34 +22,59 @@
 
 /* ---- attach-disk ---- */
 
-static json_t *describe(const char *keys, const struct disk_files *files)
+static json_t *describe(const char *keys, const struct disk_parts *parts)
 {
 	json_t *o = json_object();
-	char off[32], len[32];
 
-	snprintf(off, sizeof(off), "%lluB", (unsigned long long)files->off);
-	snprintf(len, sizeof(len), "%lluB", (unsigned long long)files->len);
 	json_add_string(&o, "disk", keys);
-	json_add_string(&o, "off", off);
-	json_add_string(&o, "len", len);
+	json_add_uint(&o, "chain", parts->chain);
+	json_add_uint(&o, "overlay", parts->overlay);
+	json_add_bool(&o, "kept", parts->kept);
 	return o;
 }
 
 static int pass(const char *vm, const char *keys, const struct disk_files *files)
 {
-	int fds[DISK_FILES_MAX];
-	json_t *args = describe(keys, files);
-	const struct api_question question = {.verb = "attach-disk",
-		.args = args,
-		.fds = fds,
-		.fd_count = disk_files_list(files, fds)};
-	int rc = args ? control_ask(vm, &question, NULL)
-		      : fail(EINVAL, "disk %s: must be text", keys);
+	struct disk_parts parts;
+	int fds[DISK_FDS_MAX], n = disk_files_list(files, &parts, fds);
+	json_t *args = describe(keys, &parts);
+	const struct api_question question = {
+		.verb = "attach-disk", .args = args, .fds = fds, .fd_count = (unsigned)n};
+	int rc = n;
 
+	if (n >= 0)
+		rc = args ? control_ask(vm, &question, NULL)
+			  : fail(EINVAL, "disk %s: must be text", keys);
 	json_decref(args);
-	/* The lock is the VM's now: only our descriptors go. */
-	for (unsigned i = 0; i < question.fd_count; i++)
-		close(fds[i]);
+	return rc;
+}
+
+/* What an image is made of is decompressed by a process of the disk's own. */
+static int start_helper(struct disk_files *files, int messages)
+{
+	int rc;
+
+	files->helper = calloc(1, sizeof(*files->helper));
+	if (!files->helper)
+		return fail(ENOMEM, "out of memory");
+	rc = decompress_helper_start(files->helper, JAIL_KILL, helper_open, messages);
+	if (rc)
+		free(steal_ptr(&files->helper));
+	return rc;
+}
+
+static int open_and_pass_disk(const char *vm, const char *keys, const struct disk_config *disk)
+{
+	CLEANUP_FD int messages = memfd_create("messages", MFD_CLOEXEC);
+	struct disk_files files;
+	int rc = messages < 0 ? failno(errno, "memory for messages") : disk_open(disk, &files);
+
+	if (rc)
+		return rc;
+	if (disk_may_be_compressed(&files))
+		rc = start_helper(&files, messages);
+	rc = rc ? rc : pass(vm, keys, &files);
+	disk_hand_over(&files);
 	return rc;
 }
 
@@ -57,15 +82,14 @@ static int attach(const struct command_options *o)
 {
 	const char *vm = o->words.items[0], *keys = o->words.items[1];
 	struct disk_config disk;
-	struct disk_files files;
 	int rc = disk_parse(&disk, keys);
 
 	if (!rc && disk_is_root(&disk))
 		rc = fail(EINVAL, "root: is for a disk that is there when the guest starts");
 	if (!rc)
-		rc = disk_open(&disk, &files);
+		rc = open_and_pass_disk(vm, keys, &disk);
 	disk_config_finish(&disk);
-	return rc ? rc : pass(vm, keys, &files);
+	return rc;
 }
 
 static void disk_help(FILE *out)

@@ -103,8 +103,10 @@ static int grow(const json_t *status, const json_t *disk, uint64_t size)
 	int rc;
 
 	if (strcmp(text(disk, "format"), "raw"))
-		return fail(ENOTSUP, "%s is a %s image: its size is not its file's", path,
-			text(disk, "format"));
+		return fail(ENOTSUP,
+			"%s is a %s image, which stays as large as it is while a VM has it; kvick "
+			"image resize changes one that none has",
+			path, text(disk, "format"));
 	if (strcmp(text(disk, "overlay"), "none"))
 		return fail(ENOTSUP, "with an overlay it stays as large as it was");
 	fd = open_image(pid, path);

@@ -141,6 +141,16 @@ static int name_kernel(struct vm *vm)
 	return vm->cfg.kernel ? 0 : fail(ENOMEM, "out of memory");
 }
 
+static int start_decompressor(struct vm *vm)
+{
+	int rc = decompress_helper_start(
+		&vm->decompress, (enum jail_mode)vm->cfg.seccomp, helper_open, 0);
+
+	if (!rc)
+		vm->mc.decompress = &vm->decompress;
+	return rc;
+}
+
 static int open_disks(struct vm *vm)
 {
 	struct machine_config *mc = &vm->mc;
@@ -150,6 +160,8 @@ static int open_disks(struct vm *vm)
 	for (unsigned i = 0; i < vm->cfg.disk_count && !rc; i++) {
 		rc = disk_open(&vm->cfg.disks[i], &mc->disk_files[i]);
 		mc->disk_count += !rc;
+		if (!rc && !mc->decompress && disk_may_be_compressed(&mc->disk_files[i]))
+			rc = start_decompressor(vm);
 	}
 	return rc;
 }
@@ -264,6 +276,8 @@ int vm_run(struct vm *vm)
 {
 	int rc = await_nics(vm);
 
+	if (!rc && vm->mc.decompress)
+		rc = decompress_helper_reap(&vm->decompress, vm->loop);
 	if (!rc)
 		rc = machine_start(vm->machine);
 	vm->settled = TIMER_INIT(settled, vm);
@@ -337,6 +351,7 @@ static void tear_down(struct vm *vm)
 		disk_close(&mc->disk_files[--mc->disk_count]);
 	while (mc->nic_count)
 		port_close(&mc->nic_ends[--mc->nic_count]);
+	decompress_helper_finish(&vm->decompress);
 	signals_finish(&vm->signals);
 	loop_destroy(vm->loop);
 	cleanup_fd_(&vm->console_fd);

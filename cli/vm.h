@@ -23,6 +23,7 @@ struct vm {
 	struct api api;
 	struct api_server *server;
 	struct unpack_helper unpack;
+	struct decompress_helper decompress; /* all zeroes: none */
 	char *kernel_path, *cmdline;
 	int console_fd; /* --console file:PATH; else -1 */
 	int stats_fd;   /* --stats; else -1 */

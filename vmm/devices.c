@@ -240,6 +240,7 @@ static void leave_files(void *arg)
 
 void devices_leave(struct devices *d)
 {
+	devices_close_disks(d);
 	if (d->engine)
 		loop_call(d->io, leave_files, d->engine);
 	devices_flush(d);
@@ -256,6 +257,8 @@ void devices_finish(struct devices *d)
 		devices_forget_disk(d, d->disk[0].dev);
 	while (d->nics)
 		devices_forget_nic(d, d->nic[0].dev);
+	if (d->io && d->cfg->decompress)
+		decompress_helper_unwatch(d->cfg->decompress);
 	engine_destroy(d->engine);
 	pci_destroy(d->pci);
 	loop_destroy(d->io);

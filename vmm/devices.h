@@ -39,6 +39,8 @@ struct devices_host {
 	void (*disk_stopped)(void *arg, const char *why);
 	/* These hot-plug slots, a bit each: devices_eject is due. */
 	void (*ejected)(void *arg, unsigned slots);
+	/* What befalls a disk beside its requests, in words. */
+	void (*disk_warned)(void *arg, const char *what);
 	/* What befalls a NIC, in words. */
 	void (*nic_event)(void *arg, const char *nic, const char *what);
 	void *arg;
@@ -148,8 +150,9 @@ bool devices_take_away(struct devices *d, char *what, size_t len);
 void devices_forget_disk(struct devices *d, const struct virtio_device *dev);
 void devices_forget_nic(struct devices *d, const struct virtio_device *dev);
 
-/* The process is about to end as it is. */
+/* The process is about to end as it is: images of a format are left in order. */
 void devices_leave(struct devices *d);
+void devices_close_disks(struct devices *d);
 
 /* Waits a little for the console to accept the last of its output. */
 void devices_flush(struct devices *d);

@@ -31,7 +31,9 @@ static void make(void *arg)
 	const struct disk_host host = {
 		.engine = m->d->engine,
 		.loop = m->d->io,
+		.decompressor = m->d->cfg->decompress ? &m->d->cfg->decompress->decompressor : NULL,
 		.stopped = m->d->host.disk_stopped,
+		.warned = m->d->host.disk_warned,
 		.arg = m->d->host.arg,
 	};
 	struct virtio_blk_config_args args = {
@@ -74,7 +76,11 @@ static int create_engine(struct devices *d, const struct machine_config *cfg)
 	if (rc)
 		return fail_context(rc, "--disk-engine %s", engine_kind_names[cfg->disk_engine]);
 	log_info("disks are read and written through %s", engine_name(d->engine));
-	return 0;
+	if (!cfg->decompress)
+		return 0;
+	cfg->decompress->ended = d->host.disk_warned;
+	cfg->decompress->arg = d->host.arg;
+	return decompress_helper_watch(cfg->decompress, d->io);
 }
 
 int devices_add_disks(struct devices *d, const struct machine_config *cfg)
@@ -119,10 +125,31 @@ int devices_attach_disk(struct devices *d, struct disk_config *cfg, const struct
 	return 0;
 }
 
+static void close_disk(void *arg)
+{
+	virtio_blk_close(arg);
+}
+
+void devices_close_disks(struct devices *d)
+{
+	for (unsigned i = 0; i < d->disks; i++) {
+		if (!d->disk[i].has_books)
+			continue;
+		slot_pause(&d->slot[d->disk[i].place]);
+		loop_call(d->io, close_disk, d->disk[i].dev);
+	}
+}
+
+static void end_helper(void *arg)
+{
+	disk_end_helper(arg);
+}
+
 void devices_forget_disk(struct devices *d, const struct virtio_device *dev)
 {
 	for (unsigned i = 0; i < d->disks; i++)
 		if (d->disk[i].dev == dev) {
+			loop_call(d->io, end_helper, d->disk[i].helper);
 			disk_config_free(d->disk[i].owned);
 			memmove(&d->disk[i], &d->disk[i + 1], (--d->disks - i) * sizeof(*d->disk));
 		}

@@ -3,7 +3,9 @@
 #ifndef VMM_DISK_H
 #define VMM_DISK_H
 
+#include "vmm/decompress_helper.h"
 #include "vmm/disk_config.h"
+#include "vmm/disk_overlay.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -15,37 +17,58 @@ struct virtio_device;
 
 /* What a disk is opened as. */
 struct disk_files {
-	int image;
-	int lock;          /* of lock_image; 0: none */
-	int overlay;       /* a file that has no name any more; 0: none */
-	uint64_t off, len; /* bytes: the part of the image that is the disk; len 0: all of it */
+	struct chain *chain; /* the image and what it names; NULL: `fds` are its, `count` of them */
+	int *fds;
+	unsigned count;
+	enum image_format format; /* with a chain: the image's */
+	struct disk_overlay overlay;
+	struct decompress_helper *helper; /* for this disk alone, malloc'd; NULL: the machine's */
 };
 
 /*
- * Opens the file, locks it, looks what format it is in where that is not given, and where the
- * partitions are that are named, and makes the file of the overlay. 0, or -errno with a message
- * that names the file: -EBUSY where another uses it.
+ * Opens the files, locks them, looks what format the image is of where that is not given, and makes
+ * the overlay's file. 0, or -errno with a message that names the file: -EBUSY where another uses
+ * it.
  */
 int disk_open(const struct disk_config *d, struct disk_files *out);
+
+/* Closes what there is, and ends the helper. */
 void disk_close(const struct disk_files *files);
 
+/* The same where another process has the descriptors now: the locks and the helper are its. */
+void disk_hand_over(const struct disk_files *files);
+
+/* On the loop that it is watched on; NULL is fine. */
+void disk_end_helper(struct decompress_helper *h);
+
+/* Whether a decompressor is needed. Of files with a chain. */
+bool disk_may_be_compressed(const struct disk_files *files);
+
 /*
- * The descriptors in the order in which they are passed to another process, DISK_FILES_MAX at most:
- * how many. And back: they are taken, -1 left in their place; -EINVAL where there are too few or
- * too many for such a disk. `off` and `len` are the caller's affair.
+ * The descriptors in the order in which they are passed to another process: how many, DISK_FDS_MAX
+ * at most, which parts they are, those of the helper last, and -E2BIG with a message where they are
+ * too many for that. And back: they are taken, -1 left in their place; -EINVAL where such a disk
+ * cannot have them.
  */
-#define DISK_FILES_MAX 3u
-unsigned disk_files_list(const struct disk_files *files, int fds[DISK_FILES_MAX]);
-int disk_files_take(
-	const struct disk_config *d, int *fds, unsigned count, struct disk_files *files);
+#define DISK_CHAIN_MAX 244u /* of a chain, that it may be passed */
+#define DISK_FDS_MAX (CHAIN_FDS_MAX + 2 + DECOMPRESS_FILES)
+struct disk_parts {
+	uint32_t chain, overlay; /* descriptors */
+	bool kept;               /* the overlay */
+};
+int disk_files_list(const struct disk_files *files, struct disk_parts *parts, int *fds);
+int disk_files_take(struct disk_files *out, const struct disk_config *d,
+	const struct disk_parts *parts, int *fds, unsigned count);
 
 /* What a disk is made on; borrowed. */
 struct disk_host {
 	struct blk_engine *engine;
-	struct loop *loop; /* the engine's */
+	struct loop *loop;                 /* the engine's */
+	struct decompressor *decompressor; /* NULL: none */
 	/* on-error=stop: the machine is to be paused, and why. On the loop's thread; never waits.
 	 */
 	void (*stopped)(void *arg, const char *why);
+	void (*warned)(void *arg, const char *what); /* what is worth a line; on that thread too */
 	void *arg;
 };
 
@@ -58,6 +81,10 @@ struct disk {
 	struct virtio_device *dev;     /* set by who makes one of `blk` */
 	unsigned place;                /* and by who gives it one */
 	struct disk_config *owned;     /* cfg, of one that came while the machine ran; else NULL */
+	struct decompress_helper *helper; /* its own, malloc'd; NULL: it has none */
+	const char *format;               /* of the image */
+	bool has_books; /* that are to be in order when the process ends: it is written to by a
+			   format */
 };
 
 /*

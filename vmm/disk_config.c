@@ -17,19 +17,23 @@
 #define DISK (1u << 0)
 #define AT(member) .offset = offsetof(struct disk_config, member)
 
-static const char *const formats[] = {[DISK_PROBED] = "auto", [DISK_RAW] = "raw", NULL};
+static const char *const off_on[] = {"off", "on", NULL};
 
 static const struct field keys[] = {
 	{"path", "FILE", "the image, a regular file or a block device", AT(path),
 		.type = FIELD_STRING, .commands = DISK},
 	{"format", "FORMAT",
-		"auto looks at the first sector, and the guest cannot change what it would find",
-		AT(format), .type = FIELD_ENUM, .names = formats, .fallback = "auto",
+		"auto looks at the first sector, and a guest whose disk is raw cannot change what "
+		"it would find",
+		AT(format), .type = FIELD_ENUM, .names = image_format_names, .fallback = "auto",
 		.commands = DISK},
+	{"backing", "WHETHER", "other files that the image names are used too", AT(backing),
+		.type = FIELD_ENUM, .names = off_on, .fallback = "off", .commands = DISK},
 	{"ro", NULL, "the guest cannot write", AT(read_only), .type = FIELD_FLAG, .commands = DISK},
 	{"overlay", "WHERE",
-		"what the guest writes is kept there and thrown away at the end: memory, a "
-		"directory, or a file that is not there yet",
+		"what the guest writes goes there: memory and a directory throw it away at the "
+		"end, a file keeps it, a qcow2 image over this one, which is made where it is not "
+		"there",
 		AT(overlay), .type = FIELD_STRING, .fallback = "none", .commands = DISK},
 	{"cache", "MODE",
 		"none goes past the host's page cache; writethrough makes each write durable, "
@@ -92,7 +96,7 @@ static int check(const struct disk_config *d)
 	if (d->serial && strlen(d->serial) > 20)
 		return fail(EINVAL, "serial %s: must be at most 20 bytes", d->serial);
 	if (!*d->overlay)
-		return fail(EINVAL, "overlay: must be memory, a directory, or a file to be made");
+		return fail(EINVAL, "overlay: must be memory, a directory, or a file");
 	if (d->read_only && disk_has_overlay(d))
 		return fail(EINVAL, "ro and overlay: the one leaves nothing to do for the other");
 	if (d->root && d->partition)
@@ -120,9 +124,17 @@ const char *disk_name(const struct disk_config *d)
 	return d->id ? d->id : d->path;
 }
 
-const char *disk_format_name(const struct disk_config *d)
+/* An overlay takes the writes, so that the files are only read. */
+struct chain_options disk_chain(const struct disk_config *d)
 {
-	return formats[DISK_RAW];
+	return (struct chain_options){
+		.path = d->path,
+		.format = (enum image_format)d->format,
+		.cache = (enum raw_cache)d->cache,
+		.read_only = d->read_only || disk_has_overlay(d),
+		.trust = d->backing,
+		.how = "backing=on",
+	};
 }
 
 void disk_config_finish(struct disk_config *d)

@@ -4,11 +4,10 @@
 #define VMM_DISK_CONFIG_H
 
 #include "base/field.h"
+#include "blk/chain.h"
 
 #include <stdbool.h>
 #include <stdint.h>
-
-enum disk_format { DISK_PROBED, DISK_RAW };
 
 struct disk_limits {
 	uint64_t bandwidth, bandwidth_burst; /* bytes a second; 0: no limit */
@@ -18,9 +17,10 @@ struct disk_limits {
 /* The keys of --disk. */
 struct disk_config {
 	char *path;
-	unsigned format; /* enum disk_format */
-	unsigned cache;  /* enum raw_cache */
-	char *overlay;   /* "none", "memory", a directory, or a file to be made */
+	unsigned format;  /* enum image_format */
+	unsigned backing; /* 1: what the image names is opened too */
+	unsigned cache;   /* enum raw_cache */
+	char *overlay;    /* "none", "memory", a directory, or a qcow2 image */
 	bool read_only;
 	uint32_t slot; /* of the PCI bus; 0: any */
 	char *id, *serial;
@@ -36,10 +36,10 @@ struct disk_config {
 /* What messages and commands call it. */
 const char *disk_name(const struct disk_config *d);
 
-/* As it is used: an image whose format is probed is raw, or refused. */
-const char *disk_format_name(const struct disk_config *d);
-
 bool disk_has_overlay(const struct disk_config *d);
+
+/* The files that it is made of, without the overlay's; borrows from `d`. */
+struct chain_options disk_chain(const struct disk_config *d);
 
 /*
  * "path=FILE,ro,cache=none": keys with their values, a comma within a value doubled. `out` ends in

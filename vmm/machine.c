@@ -106,6 +106,14 @@ static void disk_stopped(void *arg, const char *why)
 	ring(arg, ASKED_DISK_STOP);
 }
 
+static void disk_warned(void *arg, const char *what)
+{
+	char text[160];
+
+	snprintf(text, sizeof(text), "disks: %s: compressed data cannot be read any more", what);
+	machine_note(arg, text);
+}
+
 /* Parked, so that the guest does not find again what it has just let go of. */
 static void guest_ejected(void *arg, unsigned slots)
 {
@@ -324,7 +332,7 @@ static int watch_requests(struct machine *m)
 static int build(struct machine *m)
 {
 	const struct devices_host host = {guest_power_off, guest_reset, guest_panicked,
-		disk_stopped, guest_ejected, machine_nic_event, m};
+		disk_stopped, guest_ejected, disk_warned, machine_nic_event, m};
 	int rc = watch_requests(m);
 
 	if (!rc)

@@ -91,7 +91,8 @@ struct machine_config {
 	const struct disk_config *disks; /* disk_count of them; borrowed as long as the machine */
 	struct disk_files disk_files[MACHINE_DISKS_MAX];
 	unsigned disk_count;
-	unsigned disk_engine;          /* enum engine_kind */
+	unsigned disk_engine;                 /* enum engine_kind */
+	struct decompress_helper *decompress; /* borrowed; NULL: no disk of the start needs one */
 	const struct net_config *nics; /* nic_count of them; borrowed as long as the machine */
 	struct net_end nic_ends[MACHINE_NICS_MAX];
 	unsigned nic_count;

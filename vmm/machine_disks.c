@@ -48,6 +48,11 @@ int machine_resize_disk(struct machine *m, const char *id, uint64_t *size)
 		return -ENOENT;
 	if (disk_has_overlay(r.disk->cfg))
 		return fail(ENOTSUP, "disk %s: with an overlay it stays as large as it was", id);
+	if (strcmp(r.disk->format, image_format_names[IMAGE_RAW]) != 0)
+		return fail(ENOTSUP,
+			"disk %s: a %s image stays as large as it is while a VM has it; kvick "
+			"image resize changes one that none has",
+			id, r.disk->format);
 	loop_call(m->devices.io, resize, &r);
 	if (r.rc)
 		return fail(-r.rc, "%s", r.why);
@@ -112,7 +117,7 @@ static void describe(const struct devices *devices, const struct disk *d, struct
 	*to = (struct machine_disk){
 		.id = disk_name(d->cfg),
 		.path = d->cfg->path,
-		.format = disk_format_name(d->cfg),
+		.format = d->format,
 		.overlay = d->cfg->overlay,
 		.cache = raw_cache_names[d->cfg->cache],
 		.on_error = on_error_names[d->cfg->on_error],

@@ -8,7 +8,8 @@
 // of the disk is read and compared, and its CRC is printed for the host to compare with the file.
 //
 // Words of the command line: seed=N, requests=N, queues=N, and events for EVENT_IDX. With
-// `until-told` it goes on until a byte comes by the serial port.
+// `until-told` it goes on until a byte comes by the serial port; with `as-it-is` the disk has
+// something at first.
 #include "tests/guests/disk.h"
 
 #include <string.h>
@@ -326,6 +327,8 @@ void guest_main(void)
 	disk_start(&disk, disk_features(&disk) | ring, (unsigned)told_number("queues=", 1), 256,
 		SLOTS);
 	shadow = alloc(disk.sectors * sizeof(*shadow), 16);
+	for (uint64_t i = 0; told("as-it-is") && i < disk.sectors; i++)
+		shadow[i] = ANY;
 	in_use = alloc(disk.sectors, 16);
 	buffers = alloc(SLOTS * ROOM, 4096);
 	print("READY seed=");

@@ -386,10 +386,14 @@ static void attach_disk(void **state)
 	} bad[] = {
 		{"", 1, "disk: is missing"},
 		{",\"args\":{\"disk\":\"ro\"}", 1, "ro: path: must name the image's file"},
-		{",\"args\":{\"disk\":\"path=x\",\"off\":\"x\"}", 1, "off x: must be a size"},
+		{",\"args\":{\"disk\":\"path=x\",\"chain\":\"x\"}", 1, "chain x: must be"},
 		{",\"args\":{\"disk\":\"path=x\"}", 0, "disk x: 0 descriptors have come with it"},
-		{",\"args\":{\"disk\":\"path=x\"}", 3, "disk x: 3 descriptors have come with it"},
+		{",\"args\":{\"disk\":\"path=x\"}", 2, "disk x: 2 descriptors have come with it"},
+		{",\"args\":{\"disk\":\"path=x\",\"chain\":4}", 3, "disk x: 3 descriptors"},
+		{",\"args\":{\"disk\":\"path=x\",\"chain\":1,\"overlay\":1}", 2, "disk x: 2"},
 		{",\"args\":{\"disk\":\"path=x,overlay=/tmp\"}", 1, "disk x: 1 descriptors"},
+		{",\"args\":{\"disk\":\"path=x,overlay=y\",\"overlay\":2}", 3, "disk x: 3"},
+		{",\"args\":{\"disk\":\"path=x\"}", 3, "a descriptor is no socket of kvick-unpack"},
 	};
 	struct fixture *x = *state;
 	int fd = dial(x), fds[8], end;
@@ -408,16 +412,16 @@ static void attach_disk(void **state)
 		all_closed(end);
 		assert_int_equal(x->machine.calls, 0);
 	}
-	end = make_fds(fds, 3);
+	end = make_fds(fds, 5);
 	send_fds(fd,
-		"{\"verb\":\"attach-disk\",\"args\":{\"disk\":\"path=x,id=data,overlay=/tmp\","
-		"\"off\":\"1K\",\"len\":\"4B\"}}\n",
-		fds, 3);
+		"{\"verb\":\"attach-disk\",\"args\":{\"disk\":\"path=x,id=data,overlay=y\","
+		"\"chain\":3,\"overlay\":2,\"kept\":true}}\n",
+		fds, 5);
 	assert_string_equal(read_line(fd), "{\"ok\":true,\"result\":{}}");
 	assert_string_equal(x->machine.attached, "data");
-	assert_true(x->machine.files.image > 0 && x->machine.files.overlay > 0 &&
-		    x->machine.files.lock > 0);
-	assert_true(x->machine.files.off == KIB(1) && x->machine.files.len == 4);
+	assert_int_equal(x->machine.files.count, 3);
+	assert_true(x->machine.files.overlay.fd > 0 && x->machine.files.overlay.lock > 0 &&
+		    x->machine.files.overlay.kept);
 	all_closed(end);
 	x->machine.rc = -EBUSY;
 	end = make_fds(fds, 1);
@@ -513,8 +517,8 @@ static void too_many_descriptors(void **state)
 	close(end);
 	end = make_fds(fds, half);
 	send_fds(fd, "\"pause\"}\n", fds, half);
-	assert_string_equal(
-		read_line(fd), "{\"ok\":false,\"error\":\"a request has at most 18 descriptors\"}");
+	assert_string_equal(read_line(fd),
+		"{\"ok\":false,\"error\":\"a request has at most 248 descriptors\"}");
 	assert_string_equal(read_line(fd), "");
 	all_closed(end);
 	close(fd);

@@ -3,7 +3,10 @@
 #include "tests/unit/test.h"
 
 #include "base/log.h"
+#include "base/loop.h"
+#include "blk/engine.h"
 #include "blk/partition.h"
+#include "blk/raw.h"
 #include "tests/unit/loop_device.h"
 #include "tests/unit/partition_table.h"
 
@@ -18,6 +21,19 @@
 static uint8_t *image;
 static int image_fd;
 static struct gpt table;
+static struct loop *loop;
+static struct blk_engine *engine;
+static struct blk *disk;
+
+static struct blk *disk_of(int fd)
+{
+	const struct raw_config c = {.name = "it", .fd = dup(fd), .read_only = true};
+	struct blk *b = NULL;
+
+	if (raw_create(&b, engine, &c))
+		fail_msg("%s", last_error());
+	return b;
+}
 
 static int setup(void **state)
 {
@@ -27,12 +43,18 @@ static int setup(void **state)
 	image = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, image_fd, 0);
 	assert_ptr_not_equal(image, MAP_FAILED);
 	table = (struct gpt){image, SIZE, 512};
+	assert_int_equal(loop_create(&loop, "test"), 0);
+	assert_int_equal(engine_create(&engine, loop, ENGINE_SYNC), 0);
+	disk = disk_of(image_fd);
 	log_set_level(LOG_LEVEL_ERROR);
 	return 0;
 }
 
 static int teardown(void **state)
 {
+	blk_destroy(disk);
+	engine_destroy(engine);
+	loop_destroy(loop);
 	munmap(image, SIZE);
 	close(image_fd);
 	log_set_level(LOG_LEVEL_WARN);
@@ -43,7 +65,7 @@ static void finds(unsigned number, uint64_t first, uint64_t count)
 {
 	struct partition p = {0};
 
-	if (partition_find(&p, image_fd, "it", SIZE, number))
+	if (partition_find(&p, disk, number))
 		fail_msg("partition %u: %s", number, last_error());
 	assert_int_equal(p.off, first * 512);
 	assert_int_equal(p.len, count * 512);
@@ -53,7 +75,7 @@ static void refuses(unsigned number, int rc, const char *words)
 {
 	struct partition p;
 
-	assert_int_equal(partition_find(&p, image_fd, "it", SIZE, number), rc);
+	assert_int_equal(partition_find(&p, disk, number), rc);
 	if (!strstr(last_error(), words))
 		fail_msg("\"%s\" does not say \"%s\"", last_error(), words);
 }
@@ -179,7 +201,7 @@ static void test_gpt_unusable(void **state)
 }
 
 /* Whole, with a damaged first copy, and with a damaged second. */
-static void check_big_sectors(int fd)
+static void check_big_sectors(struct blk *b, int fd)
 {
 	struct partition p = {0};
 
@@ -189,15 +211,15 @@ static void check_big_sectors(int fd)
 		*magic ^= damaged > 0;
 		assert_int_equal(msync(image, SIZE, MS_SYNC), 0);
 		ioctl(fd, BLKFLSBUF, 0); /* of a device, that is */
-		if (partition_find(&p, fd, "it", SIZE, 2))
+		if (partition_find(&p, b, 2))
 			fail_msg("%s", last_error());
 		assert_int_equal(p.sector, 4096);
 		assert_int_equal(p.off, MIB(1));
 		assert_int_equal(p.len, MIB(2));
 		*magic ^= damaged > 0;
 	}
-	assert_int_equal(partition_find(&p, fd, "it", SIZE, 3), -ENXIO);
-	assert_int_equal(partition_find(&p, fd, "it", SIZE, 4), -EINVAL);
+	assert_int_equal(partition_find(&p, b, 3), -ENXIO);
+	assert_int_equal(partition_find(&p, b, 4), -EINVAL);
 	if (!strstr(last_error(), "partition 4 is said to have 769 sectors from 256 on"))
 		fail_msg("%s", last_error());
 }
@@ -214,7 +236,7 @@ static void make_big_sectors(void)
 static void test_big_sectors(void **state)
 {
 	make_big_sectors();
-	check_big_sectors(image_fd);
+	check_big_sectors(disk, image_fd);
 }
 
 /* The disk itself; what was copied there from one with the usual sectors; and an MBR, which says
@@ -223,30 +245,33 @@ static void test_device(void **state)
 {
 	int fd = loop_device(image_fd);
 	struct partition p;
+	struct blk *b;
 
 	if (fd < 0) {
 		print_message("host: no loop device: %s\n", strerror(errno));
 		skip();
 	}
+	b = disk_of(fd);
 	make_big_sectors();
-	check_big_sectors(fd);
+	check_big_sectors(b, fd);
 	memset(image, 0, SIZE);
 	table.unit = 512;
 	gpt_make(&table);
 	gpt_set(&table, 0, 2048, 4095);
 	assert_int_equal(msync(image, SIZE, MS_SYNC), 0);
 	assert_int_equal(ioctl(fd, BLKFLSBUF, 0), 0);
-	assert_int_equal(partition_find(&p, fd, "it", SIZE, 1), 0);
+	assert_int_equal(partition_find(&p, b, 1), 0);
 	assert_int_equal(p.sector, 512);
 	assert_int_equal(p.off, MIB(1));
 	memset(image, 0, SIZE);
 	mbr_set(image, 0, 0x83, 256, 512);
 	assert_int_equal(msync(image, SIZE, MS_SYNC), 0);
 	assert_int_equal(ioctl(fd, BLKFLSBUF, 0), 0);
-	assert_int_equal(partition_find(&p, fd, "it", SIZE, 1), 0);
+	assert_int_equal(partition_find(&p, b, 1), 0);
 	assert_int_equal(p.sector, 4096);
 	assert_int_equal(p.off, MIB(1));
 	assert_int_equal(p.len, MIB(2));
+	blk_destroy(b);
 	close(fd);
 }
 
@@ -257,12 +282,17 @@ static void test_short(void **state)
 
 	gpt_make(&table);
 	gpt_set(&table, 0, 34, 2047);
-	assert_int_equal(partition_find(&p, image_fd, "it", 0, 1), -EINVAL);
-	assert_int_equal(partition_find(&p, image_fd, "it", 512, 1), -EINVAL);
-	assert_int_equal(partition_find(&p, image_fd, "it", 2048 * 512, 1), 0);
-	assert_int_equal(partition_find(&p, image_fd, "it", 2047 * 512, 1), -EINVAL);
+	disk->size = 0;
+	assert_int_equal(partition_find(&p, disk, 1), -EINVAL);
+	disk->size = 512;
+	assert_int_equal(partition_find(&p, disk, 1), -EINVAL);
+	disk->size = 2048 * 512;
+	assert_int_equal(partition_find(&p, disk, 1), 0);
+	disk->size = 2047 * 512;
+	assert_int_equal(partition_find(&p, disk, 1), -EINVAL);
+	disk->size = SIZE;
 	assert_int_equal(ftruncate(image_fd, 1024), 0);
-	assert_int_equal(partition_find(&p, image_fd, "it", SIZE, 1), -EIO);
+	assert_int_equal(partition_find(&p, disk, 1), -EIO);
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)

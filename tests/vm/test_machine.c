@@ -182,6 +182,18 @@ static void disk_slow(void **state)
 	cut_disk("queues=4,cache=none,iops=5000", "seed=3 queues=4 until-told", TRANSPORT_MMIO);
 }
 
+/* A format's tables are in order with each machine that ends. */
+static void disk_on_overlay(void **state)
+{
+	char path[] = "/tmp/kvick-test-XXXXXX", keys[64];
+
+	assert_int_equal(close(mkstemp(path)), 0);
+	unlink(path);
+	snprintf(keys, sizeof(keys), "queues=4,overlay=%s", path);
+	cut_disk(keys, "seed=4 queues=4 events until-told", TRANSPORT_PCI);
+	assert_int_equal(unlink(path), 0);
+}
+
 /* ---- A NIC ---- */
 
 #define TAP "life0"
@@ -501,6 +513,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(disk),
 		cmocka_unit_test(disk_on_pci),
 		cmocka_unit_test(disk_slow),
+		cmocka_unit_test(disk_on_overlay),
 		cmocka_unit_test(nic),
 		cmocka_unit_test(nic_on_pci),
 		cmocka_unit_test(user_mode),

@@ -85,12 +85,12 @@ test_bad_disks() {
 	disk_refused '--disk: path=disk,ro,overlay=memory: ro and overlay' path=disk,ro,overlay=memory
 	disk_refused '--disk: path=disk,ro,overlay=.: ro and overlay' path=disk,ro,overlay=.
 	disk_refused '--disk: path=disk,overlay=: overlay: must be' path=disk,overlay=
-	disk_refused 'disk disk: overlay odd: is there already' path=disk,overlay=odd
+	disk_refused 'disk disk: ' path=disk,overlay=odd
 	disk_refused 'disk disk: overlay nowhere/x: No such file' path=disk,overlay=nowhere/x
 	disk_refused 'disk disk: overlay /proc: ' path=disk,overlay=/proc
 	disk_refused 'disk disk: has no partition table' path=disk,partition=1
 	disk_refused 'disk disk: has no partition table' path=disk,root=1
-	disk_refused 'disk empty: its partition table' path=empty,partition=1
+	disk_refused 'disk empty: is empty' path=empty,partition=1
 	disk_refused '--disk: path=disk,root=129: root 129: must be 0 to 128' path=disk,root=129
 	disk_refused '--disk: path=disk,root=1,partition=1: root and part' path=disk,root=1,partition=1
 	disk_refused 'disk nowhere: No such file' path=nowhere
@@ -102,7 +102,7 @@ test_bad_disks() {
 	disk_refused 'disk empty: is empty' path=empty
 	disk_refused 'disk odd: its 1000 bytes are not whole blocks of 512' path=odd
 	disk_refused 'disk disk/: Not a directory' path=disk/
-	disk_refused 'disk qcow2: it is a qcow2 image' path=qcow2
+	disk_refused 'disk qcow2: qcow2: version 0 is not known' path=qcow2
 	disk_refused '--disk: path=disk,addr=0: addr 0: must be 1 to 31' path=disk,addr=0
 	disk_refused '--disk: path=disk,addr=0x20: addr 0x20: must be 1 to 31' path=disk,addr=0x20
 	refused '--disk: disk disk: addr needs --transport pci' boot hello --transport mmio --disk path=disk,addr=4
@@ -121,11 +121,11 @@ test_bad_disks() {
 test_bad_disk_keys() {
 	local key wrong
 	truncate -s 1M disk
-	for key in path format overlay cache queues id serial bw bw-burst iops iops-burst \
+	for key in path format backing overlay cache queues id serial bw bw-burst iops iops-burst \
 		on-error root partition; do
 		disk_refused "--disk: $key: $key: needs a value, $key=" "$key"
 	done
-	for key in format cache queues bw iops on-error root partition; do
+	for key in format backing cache queues bw iops on-error root partition; do
 		for wrong in '' x -1 1.5 99999999999999999999; do
 			disk_refused "--disk: path=disk,$key=$wrong: $key $wrong: " \
 				"path=disk,$key=$wrong"

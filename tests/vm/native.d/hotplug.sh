@@ -32,6 +32,64 @@ test_hotplug_direct() {
 	comes_and_goes none
 }
 
+# unpack_left: the processes that decompress for these tests' VMs, whoever has started them.
+unpack_left() {
+	pgrep --ns $$ --nslist net --runstates RSDI kvick-unpack
+}
+
+no_unpack_left() {
+	! unpack_left >left || fail "left: process $(cat left)"
+}
+
+# An image with what it names and an overlay, whose process goes with it.
+test_hotplug_images() {
+	local name names=(qcow2.img chain.img vmdk.img)
+	for name in "${names[@]}"; do
+		make_image "$name"
+	done
+	truncate -s 1M base
+	start vm hotplug --transport pci
+	for i in $(seq 24); do
+		name=${names[i % 3]}
+		kvick attach-disk vm "$(keys_of "$name"),id=disk"
+		status_is 0
+		await used
+		kvick status vm
+		says '"format": "'
+		kvick detach vm disk
+		status_is 0
+		await ejected
+		sound "$name" clean
+		kvick attach-disk vm path=base,id=disk,overlay=over
+		status_is 0
+		await used
+		kvick detach vm disk
+		status_is 0
+		await ejected
+		sound over clean
+	done
+	[ "$(find "/proc/$pid/fd" -lname '*.img*' -o -lname '*/over' | wc -l)" = 0 ] || fail "an image is still open"
+	soon no_unpack_left
+	refused_beside 'disk chain.img: names other files' kvick attach-disk vm path=chain.img
+	refused_beside 'vm: disk qcow2.img: has no partition table' kvick attach-disk vm path=qcow2.img,partition=1
+	soon no_unpack_left
+	# What it says while it is there is the VM's.
+	"$build/kvick" attach-disk vm path=qcow2.img,id=disk 2>&1 </dev/null | timeout 20 cat ||
+		fail 'its output is still open'
+	await used
+	kill -9 "$(unpack_left)"
+	soon says 'disks: kvick-unpack has ended'
+	kvick detach vm disk
+	status_is 0
+	await ejected
+	kvick attach-disk vm path=qcow2.img,id=disk
+	await used
+	kvick kill vm
+	ends 137
+	soon no_unpack_left
+	sound qcow2.img
+}
+
 # Each is said in words, and leaves no lock.
 test_hotplug_refused() {
 	truncate -s 1M image other
