@@ -39,18 +39,24 @@ def digest(path):
     return hashed.digest()
 
 
-def run_on_debian(lab, path, kernel, *options):
-    """A command that writes, leaves a file open behind it, and ends."""
-    result = lab.run("--rootfs", path, *options, kernel=kernel, command=[
+def run_and_keep(lab, root, kernel, *options):
+    """A command that writes, leaves a file open behind it, and ends; then one that reads. Each is a step, after which
+    the image can be looked at."""
+    result = lab.run("--rootfs", root, *options, kernel=kernel, command=[
         "bash", "-c", "cat /etc/debian_version; echo kept >/root/file; "
                       "sleep 1000 >/root/open & exit 7"])
     check_status(result, 7)
     check(result.out.startswith("12."), f"stdout is {tail(result.out)}")
-    check_clean(path)
-    again = lab.run("--rootfs", path, *options, kernel=kernel, command=["cat", "/root/file"])
+    yield "written"
+    again = lab.run("--rootfs", root, *options, kernel=kernel, command=["cat", "/root/file"])
     check_status(again, 0)
     check(again.out == "kept\n", f"stdout is {tail(again.out)}")
-    check_clean(path)
+    yield "read"
+
+
+def run_on_debian(lab, path, kernel, *options):
+    for _ in run_and_keep(lab, path, kernel, *options):
+        check_clean(path)
     os.unlink(path)
 
 
