@@ -187,6 +187,7 @@ static void medium_destroy(struct blk *b)
 	assert_int_equal(m->count, 0);
 	free(m->sector);
 	free(m->bytes);
+	free(m->image);
 	free(m);
 }
 
@@ -211,7 +212,8 @@ struct medium *medium_create(uint64_t size, unsigned writes)
 	m->ids_max = writes;
 	m->sector = calloc(sectors(m), sizeof(*m->sector));
 	m->bytes = calloc(writes, sizeof(*m->bytes));
-	assert_true(m->sector && m->bytes);
+	m->image = malloc(size);
+	assert_true(m->sector && m->bytes && m->image);
 	for (uint64_t i = 0; i < sectors(m); i++)
 		history_init(&m->sector[i], 0);
 	m->ids = 1;
@@ -264,17 +266,14 @@ unsigned medium_states(
 {
 	uint64_t all = count_states(m, most);
 	unsigned n = (unsigned)MIN(all, most);
-	uint8_t *image = malloc(m->blk.size);
 
-	assert_non_null(image);
 	for (unsigned i = 0; i < n; i++) {
 		/* Number 0 has nothing that was not flushed. */
 		if (all <= most || i == 0)
-			make_state(m, i, image);
+			make_state(m, i, m->image);
 		else
-			make_random_state(m, image);
-		see(arg, image);
+			make_random_state(m, m->image);
+		see(arg, m->image);
 	}
-	free(image);
 	return n;
 }

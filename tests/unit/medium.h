@@ -39,6 +39,7 @@ struct medium {
 	struct history *sector;
 	uint8_t (*bytes)[BLK_SECTOR]; /* of each value by its id */
 	uint32_t ids, ids_max;
+	uint8_t *image; /* of one of its states */
 	struct {
 		struct blk_request *r;
 		uint32_t id;

@@ -17,8 +17,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MEDIUM_BYTES MIB(2)
-#define WRITES 200000u /* sectors, of the disk and of tables */
+#define MEDIUM_BYTES MIB(1)
+#define WRITES 100000u /* sectors, of the disk and of tables */
 #define FROM_BACKING 0x80000000u
 #define FROM_BEFORE 0x40000000u
 
