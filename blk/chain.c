@@ -82,7 +82,11 @@ static int look_at_file(const struct chain *c, struct chain_file *f, bool write)
 	rc = rc ? rc : check_named_once(c, f);
 	if (rc || c->fds || c->o.no_lock || c->refused)
 		return rc;
-	f->lock = lock_image(f->fd, !write, f->name);
+	/* Those who count on a lock's descriptor get one. */
+	if (c->o.locked && !c->files)
+		f->lock = fcntl(f->fd, F_DUPFD_CLOEXEC, 3);
+	else
+		f->lock = lock_image(f->fd, !write, f->name);
 	return MIN(f->lock, 0);
 }
 
@@ -205,6 +209,11 @@ static int look_qcow2(struct chain *c, struct chain_image *i, enum image_format 
 		return rc;
 	rc = qcow2_look(&info, file);
 	blk_destroy(file);
+	if (!rc && info.dirty && c->images == 1 && !c->o.read_only)
+		rc = fail(EUCLEAN,
+			"disk %s: was not closed by who wrote to it last: repair it with `kvick "
+			"image check --repair`",
+			f->name);
 	if (rc || !info.backing[0])
 		return rc;
 	c->left = c->o.instead != NULL;

@@ -29,6 +29,7 @@ struct chain_options {
 	bool read_only;
 	bool trust;      /* other files that images name are opened */
 	bool no_lock;    /* nobody else is asked about */
+	bool locked;     /* the image itself is locked already, by who gets its descriptors */
 	const char *how; /* what grants trust, for the message: "backing=on" */
 
 	/* For tools: the image's backing file is left alone, which needs no trust, and this makes
@@ -39,7 +40,8 @@ struct chain_options {
 /*
  * Opens all files, locked: the image itself as it is to be used, all others for reading (extents as
  * the image). Names resolve beside the file that has them, as QEMU does it. 0 or -errno with a
- * message that names the file; without trust it is -EPERM and shows the whole chain.
+ * message that names the file; without trust it is -EPERM and shows the whole chain; -EUCLEAN where
+ * the image is to be written to and has to be repaired before.
  */
 int chain_open(struct chain **out, const struct chain_options *o);
 

@@ -172,6 +172,24 @@ static int take_or_say(int fd, bool read_only, const char *name)
 	return 0;
 }
 
+/* No look into /proc: this is for behind a jail too. */
+int lock_raise(int lock_fd, const char *name)
+{
+	int rc = take(lock_fd, false);
+
+	if (!rc)
+		return 0;
+	lock_lower(lock_fd);
+	if (rc == -EBUSY || rc == -EAGAIN || rc == -EACCES)
+		return fail(EBUSY, "disk %s: another uses it", name);
+	return failno(-rc, "disk %s: lock", name);
+}
+
+void lock_lower(int lock_fd)
+{
+	set_lock(lock_fd, F_UNLCK, USED + PERMISSION_WRITE, 1);
+}
+
 int lock_image(int fd, bool read_only, const char *name)
 {
 	int lock_fd = reopen(fd), rc;

@@ -15,6 +15,13 @@
  */
 int lock_image(int fd, bool read_only, const char *name);
 
+/*
+ * Makes a reader's locks a writer's, and the other way round. 0, -EBUSY with a message where
+ * another uses the image, or -errno: then they are a reader's.
+ */
+int lock_raise(int lock_fd, const char *name);
+void lock_lower(int lock_fd);
+
 /* Gives up the locks and the descriptor; 0 or less is none. */
 void lock_release(int lock_fd);
 

@@ -6,13 +6,15 @@
 // another tracked one, waits: two writes to one place would otherwise reach the two disks in
 // different orders. A chunk that meets a tracked request waits for its end before it reads.
 //
-// What is to go on goes on from the loop (`more`), not from a completion, which may come from
-// within the submission.
+// What is to go on goes on from the loop's own thread (`more`): not from a completion, which may
+// come from within the submission, and not from a visitor, who must not wait as the end of a job
+// does.
 #include "blk/mirror.h"
 
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/util.h"
+#include "blk/commit.h"
 #include "blk/layer.h"
 #include "blk/now.h"
 
@@ -23,14 +25,15 @@
 #define CHUNKS 4u
 #define PAIRS 128u
 
-enum chunk_state { CHUNK_IDLE, CHUNK_WAITS, CHUNK_READS, CHUNK_WRITES };
+enum chunk_state { CHUNK_IDLE, CHUNK_WAITS, CHUNK_READS, CHUNK_LOOKS, CHUNK_WRITES };
 
 struct chunk {
 	struct blk_request r;
 	struct iovec iov;
 	struct job *job;
 	enum chunk_state state;
-	uint8_t *buf; /* CHUNK bytes */
+	uint8_t *buf;   /* CHUNK bytes */
+	uint8_t *there; /* as many, where the target is looked at first; else NULL */
 };
 
 /* A request that changes the disk, and what it is to the target. */
@@ -59,7 +62,7 @@ struct mirror {
 	struct layer layer;
 	struct loop *loop;
 	struct job *job;
-	struct deferred more;
+	struct timer more;
 	bool draining;
 };
 
@@ -114,7 +117,7 @@ static void pair_ended(struct pair *p)
 		return;
 	p->whole = NULL;
 	j->pairs_busy--;
-	loop_defer(j->m->loop, &j->m->more);
+	loop_arm(j->m->loop, &j->m->more, 0);
 	r->done(r, p->rc);
 }
 
@@ -214,7 +217,7 @@ static void chunk_ended(struct chunk *c, int rc)
 		fail_job(j, rc);
 	c->state = CHUNK_IDLE;
 	j->chunks_busy--;
-	loop_defer(j->m->loop, &j->m->more);
+	loop_arm(j->m->loop, &j->m->more, 0);
 }
 
 static bool all_zero(const uint8_t *buf, size_t len)
@@ -222,16 +225,35 @@ static bool all_zero(const uint8_t *buf, size_t len)
 	return buf[0] == 0 && memcmp(buf, buf + 1, len - 1) == 0;
 }
 
+static void look_at_target(struct chunk *c)
+{
+	c->state = CHUNK_LOOKS;
+	c->iov.iov_base = c->there;
+	blk_submit(c->job->target, &c->r);
+	blk_commit(c->job->target);
+}
+
+static bool is_over(const struct chunk *c)
+{
+	return c->state == CHUNK_WRITES ||
+	       (c->state == CHUNK_LOOKS && memcmp(c->buf, c->there, c->r.len) == 0);
+}
+
 static void chunk_done(struct blk_request *r, int rc)
 {
 	struct chunk *c = container_of(r, struct chunk, r);
 	struct job *j = c->job;
 
-	if (rc || j->rc || c->state == CHUNK_WRITES) {
+	if (rc || j->rc || is_over(c)) {
 		chunk_ended(c, rc);
 		return;
 	}
+	if (c->state == CHUNK_READS && c->there) {
+		look_at_target(c);
+		return;
+	}
 	c->state = CHUNK_WRITES;
+	c->iov.iov_base = c->buf;
 	c->r.op = BLK_WRITE;
 	if (all_zero(c->buf, c->r.len)) {
 		c->r.op = BLK_WRITE_ZEROES;
@@ -290,17 +312,29 @@ static void copy_on(struct job *j)
 
 static void free_job(struct job *j)
 {
-	for (unsigned i = 0; i < CHUNKS; i++)
+	for (unsigned i = 0; i < CHUNKS; i++) {
 		free(j->chunk[i].buf);
+		free(j->chunk[i].there);
+	}
 	free(j);
 }
 
-static void end_job(struct mirror *m)
+static struct job *steal_job(struct mirror *m)
 {
 	struct job *j = m->job;
 
 	m->job = NULL;
-	blk_destroy(j->target);
+	return j;
+}
+
+static void end_job(struct mirror *m)
+{
+	struct job *j = steal_job(m);
+
+	if (j->told.commits)
+		commit_cancel(m->layer.below);
+	else
+		blk_destroy(j->target);
 	free_job(j);
 }
 
@@ -339,6 +373,8 @@ static void more(void *arg)
 	if (!m->job)
 		return;
 	go_on(m->job);
+	if (m->job->told.moved)
+		m->job->told.moved(m->job->told.arg, m->job->cursor);
 	judge(m);
 }
 
@@ -357,19 +393,22 @@ static int mirror_drain(struct blk *b)
 	} while (!rc && m->job && !rests(m->job));
 	m->draining = false;
 	if (m->job)
-		loop_defer(m->loop, &m->more);
+		loop_arm(m->loop, &m->more, 0);
 	return rc;
 }
 
-static struct job *new_job(struct mirror *m, struct blk *target)
+static struct job *new_job(struct mirror *m, struct blk *target, const struct mirror_job *told)
 {
 	struct job *j = calloc(1, sizeof(*j));
 	bool memory = j;
 
 	for (unsigned i = 0; j && i < CHUNKS; i++) {
-		j->chunk[i].job = j;
-		j->chunk[i].buf = aligned_alloc(4096, CHUNK);
-		memory = memory && j->chunk[i].buf;
+		struct chunk *c = &j->chunk[i];
+
+		c->job = j;
+		c->buf = aligned_alloc(4096, CHUNK);
+		c->there = told->differing ? aligned_alloc(4096, CHUNK) : NULL;
+		memory = memory && c->buf && (c->there || !told->differing);
 	}
 	if (!memory) {
 		if (j)
@@ -378,6 +417,7 @@ static struct job *new_job(struct mirror *m, struct blk *target)
 	}
 	j->m = m;
 	j->target = target;
+	j->told = *told;
 	return j;
 }
 
@@ -385,6 +425,7 @@ static struct job *new_job(struct mirror *m, struct blk *target)
 int mirror_start(struct blk *b, struct blk *target, const struct mirror_job *job)
 {
 	struct mirror *m = of(b);
+	struct job *j;
 	int rc;
 
 	if (m->job)
@@ -396,11 +437,16 @@ int mirror_start(struct blk *b, struct blk *target, const struct mirror_job *job
 	rc = blk_drain(m->layer.below);
 	if (rc)
 		return rc;
-	m->job = new_job(m, target);
-	if (!m->job)
+	j = new_job(m, target, job);
+	if (!j)
 		return fail(ENOMEM, "disk %s: no memory to copy with", b->name);
-	m->job->told = *job;
-	loop_defer(m->loop, &m->more);
+	rc = job->commits ? commit_begin(m->layer.below, target) : 0;
+	if (rc) {
+		free_job(j);
+		return rc;
+	}
+	m->job = j;
+	loop_arm(m->loop, &m->more, 0);
 	return 0;
 }
 
@@ -441,9 +487,11 @@ int mirror_switch(struct blk *b)
 		return failno(-m->job->rc, "disk %s: %s", b->name, m->job->target->name);
 	if (!m->job->same)
 		return fail(EAGAIN, "disk %s: not all of it is copied yet", b->name);
+	if (m->job->told.commits)
+		commit_end(old);
 	m->layer.below = m->job->target;
-	m->job->target = old;
-	end_job(m);
+	blk_destroy(old);
+	free_job(steal_job(m));
 	return 0;
 }
 
@@ -452,6 +500,11 @@ int64_t mirror_progress(struct blk *b)
 	const struct job *j = of(b)->job;
 
 	return j ? (int64_t)j->cursor : -1;
+}
+
+struct blk *mirror_below(struct blk *b)
+{
+	return of(b)->layer.below;
 }
 
 struct blk *mirror_hold(struct blk *b)
@@ -489,7 +542,7 @@ static void mirror_destroy(struct blk *b)
 
 	if (m->job)
 		end_job(m);
-	loop_undefer(m->loop, &m->more);
+	loop_disarm(m->loop, &m->more);
 	blk_destroy(m->layer.below);
 	free(m);
 }
@@ -509,7 +562,7 @@ int mirror_create(struct blk **out, struct loop *loop, struct blk *below)
 		return fail(ENOMEM, "disk %s: no memory", below->name);
 	layer_init(&m->layer, &ops, below);
 	m->loop = loop;
-	m->more = DEFERRED_INIT(more, m);
+	m->more = TIMER_INIT(more, m);
 	*out = &m->layer.blk;
 	return 0;
 }

@@ -17,10 +17,13 @@
 struct loop;
 
 struct mirror_job {
+	bool differing; /* only what the target has otherwise is written to it */
+	bool commits;   /* the target backs what is below, and stays its: see blk/commit.h */
 	/* 0: all is copied, from now on the two are the same; else -errno: the job has ended and
 	 * the target is given back. Called from the loop, once, or twice where the second is a
 	 * failure. */
 	void (*told)(void *arg, int rc);
+	void (*moved)(void *arg, uint64_t done); /* bytes that the copy has come to; NULL is fine */
 	void *arg;
 };
 
@@ -42,6 +45,9 @@ int mirror_switch(struct blk *b);
 
 /* Bytes copied, of the disk's size; -1 without a job. */
 int64_t mirror_progress(struct blk *b);
+
+/* What is below. */
+struct blk *mirror_below(struct blk *b);
 
 /* What is below, for a layer to be put on it: drained and flushed. NULL with a message: a job is
  * at work, or it failed. `mirror_put` then has that layer, of the same size, in its place. */

@@ -45,6 +45,13 @@ struct qcow2_config {
 int qcow2_open(
 	struct blk **out, struct blk *file, struct blk *backing, const struct qcow2_config *c);
 
+/* Of a disk of qcow2_open its file's and its backing file's, NULL of any other. They stay its. */
+struct blk *qcow2_file(struct blk *b);
+struct blk *qcow2_backing(struct blk *b);
+
+/* Of one at rest: what backs it from now on; what did before is the caller's. */
+void qcow2_stand_on(struct blk *b, struct blk *backing);
+
 struct qcow2_create {
 	uint64_t size;
 	unsigned version;      /* 0: 3 */

@@ -374,3 +374,18 @@ int qcow2_open(
 		*out = &q->blk;
 	return rc;
 }
+
+struct blk *qcow2_file(struct blk *b)
+{
+	return b->ops == &qcow2_ops ? qcow2_of(b)->file : NULL;
+}
+
+struct blk *qcow2_backing(struct blk *b)
+{
+	return b->ops == &qcow2_ops ? qcow2_of(b)->backing : NULL;
+}
+
+void qcow2_stand_on(struct blk *b, struct blk *backing)
+{
+	qcow2_of(b)->backing = backing;
+}

@@ -145,17 +145,23 @@ static void raw_destroy(struct blk *b)
 	free(w);
 }
 
+static const struct blk_ops ops = {
+	.submit = raw_submit,
+	.commit = raw_commit,
+	.drain = raw_drain,
+	.measure = measure,
+	.map = raw_map,
+	.resize = raw_resize,
+	.destroy = raw_destroy,
+};
+
+int *raw_lock(struct blk *b)
+{
+	return b->ops == &ops ? &container_of(b, struct raw, blk)->lock_fd : NULL;
+}
+
 int raw_create(struct blk **out, struct blk_engine *e, const struct raw_config *c)
 {
-	static const struct blk_ops ops = {
-		.submit = raw_submit,
-		.commit = raw_commit,
-		.drain = raw_drain,
-		.measure = measure,
-		.map = raw_map,
-		.resize = raw_resize,
-		.destroy = raw_destroy,
-	};
 	struct raw *w = calloc(1, sizeof(*w));
 	int rc = w ? 0 : fail(ENOMEM, "disk %s: no memory", c->name);
 

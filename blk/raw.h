@@ -49,6 +49,9 @@ int64_t raw_file_size(struct blk *b);
  */
 int raw_create(struct blk **out, struct blk_engine *e, const struct raw_config *c);
 
+/* Where its lock_fd is kept; NULL: it is another kind of disk. */
+int *raw_lock(struct blk *b);
+
 /* 0, or -EINVAL with a message that says what it is where it is neither file nor block device. */
 int raw_check_kind(mode_t mode, const char *name);
 

@@ -107,6 +107,24 @@ static void test_quiet(void **state)
 	assert_int_equal(told_count, 1);
 }
 
+/* Of two disks that are alike but for one sector, that alone is written. */
+static void test_differing(void **state)
+{
+	const struct mirror_job job = {.told = note, .differing = true};
+
+	memcpy(target->data, layer.below->data, SIZE);
+	target->data[MIB(3)] ^= 1;
+	assert_int_equal(mirror_start(layer.blk, &target->blk, &job), 0);
+	run_until_told(1);
+	assert_int_equal(told[0], 0);
+	assert_int_equal(target->writes, 1);
+	assert_memory_equal(target->data, layer.below->data, SIZE);
+	stress(2000, 4);
+	assert_int_equal(blk_drain(layer.blk), 0);
+	assert_memory_equal(target->data, layer.below->data, SIZE);
+	assert_int_equal(mirror_stop(layer.blk), 0);
+}
+
 /* Writes while it is copied, and after. The target ends with the job: a look at it comes before. */
 static void test_written_meanwhile(void **state)
 {
@@ -199,6 +217,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_quiet),
+		TEST(test_differing),
 		TEST(test_written_meanwhile),
 		TEST(test_switch),
 		TEST(test_too_early),
