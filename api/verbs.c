@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/util.h"
+#include "vmm/disk_job.h"
 #include "vmm/machine.h"
 
 #include <errno.h>
@@ -296,6 +297,66 @@ static int run_attach_disk(struct api_request *r)
 	return machine_attach_disk(r->api->machine, disk, &files);
 }
 
+/* ---- jobs of a disk ---- */
+
+struct disk_job_args {
+	char *id, *disk;
+};
+
+static const struct field disk_job_args[] = {
+	{"id", "ID", "the disk, as status calls it", .offset = offsetof(struct disk_job_args, id),
+		.type = FIELD_STRING, .commands = API_ARG | FIELD_MANDATORY},
+	{"disk", "KEYS", "the other image, as of --disk",
+		.offset = offsetof(struct disk_job_args, disk), .type = FIELD_STRING,
+		.commands = API_ARG | FIELD_MANDATORY},
+};
+
+/* Of `count` descriptors that are the other image's. */
+static int begin_job(struct api_request *r, enum disk_job_kind kind, unsigned count, int socket)
+{
+	const struct disk_job_args *args = r->args->values;
+	const struct disk_parts parts = {.chain = count};
+	struct disk_target target;
+	int rc = disk_config_create(&target.cfg, args->disk);
+
+	if (!rc)
+		rc = disk_files_take(&target.files, target.cfg, &parts, r->fds->fd, count);
+	if (rc < 0) {
+		disk_config_free(target.cfg);
+		return fail_context(rc, "%s", args->id);
+	}
+	return machine_begin_job(r->api->machine, args->id, kind, &target, socket);
+}
+
+/* The last descriptor is the socket. */
+static int begin_copy(struct api_request *r, enum disk_job_kind kind)
+{
+	unsigned last = r->fds->count - 1;
+	int rc;
+
+	if (r->fds->count < 2)
+		return fail(EINVAL, "the image's descriptors and a socket are wanted");
+	rc = begin_job(r, kind, last, r->fds->fd[last]);
+	if (!rc)
+		r->fds->fd[last] = -1;
+	return rc;
+}
+
+static int run_mirror_disk(struct api_request *r)
+{
+	return begin_copy(r, DISK_JOB_MIRROR);
+}
+
+static int run_commit_disk(struct api_request *r)
+{
+	return begin_copy(r, DISK_JOB_COMMIT);
+}
+
+static int run_snapshot_disk(struct api_request *r)
+{
+	return begin_job(r, DISK_JOB_SNAPSHOT, r->fds->count, -1);
+}
+
 struct attach_nic {
 	char *nic;
 };
@@ -375,6 +436,16 @@ static const struct api_verb verbs[] = {
 	{"attach-disk", IN(RUNNING) | IN(PAUSED), API_FDS_MAX, run_attach_disk,
 		"give the guest one more disk, whose open files come with it",
 		.args = ARGS(attach_disk_args, struct attach_disk)},
+	{"mirror-disk", IN(RUNNING) | IN(PAUSED), API_FDS_MAX, run_mirror_disk,
+		"copy a disk's image while the guest uses it; the other image's open files come "
+		"with it, and a socket that tells how it goes",
+		.args = ARGS(disk_job_args, struct disk_job_args)},
+	{"commit-disk", IN(RUNNING) | IN(PAUSED), API_FDS_MAX, run_commit_disk,
+		"bring what a disk's image has to its backing file; the rest as of mirror-disk",
+		.args = ARGS(disk_job_args, struct disk_job_args)},
+	{"snapshot-disk", IN(RUNNING) | IN(PAUSED), 2, run_snapshot_disk,
+		"put a new overlay on a disk's image, whose open file and lock come with it",
+		.args = ARGS(disk_job_args, struct disk_job_args)},
 	{"attach-nic", IN(RUNNING) | IN(PAUSED), NIC_FILES_MAX, run_attach_nic,
 		"give the guest one more NIC, whose open tap comes with it",
 		.args = ARGS(attach_nic_args, struct attach_nic)},

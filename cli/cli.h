@@ -20,12 +20,15 @@ enum cli_status {
 int cmd_boot(int argc, char **argv);
 int cmd_run(int argc, char **argv);
 int cmd_ps(int argc, char **argv);
+int cmd_snapshot_disk(int argc, char **argv);
 int cmd_stop(int argc, char **argv);
 int cmd_control(int argc, char **argv); /* argv[0] is the verb */
 int cmd_resize_disk(int argc, char **argv);
 int cmd_attach_disk(int argc, char **argv);
 int cmd_attach_nic(int argc, char **argv);
 int cmd_detach(int argc, char **argv);
+int cmd_commit_disk(int argc, char **argv);
+int cmd_mirror_disk(int argc, char **argv);
 int cmd_net(int argc, char **argv);
 int cmd_image(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);

@@ -8,13 +8,15 @@
 
 #include <errno.h>
 
-#define ANY (COMMAND_ASKS | COMMAND_WAITS)
+#define ANY (COMMAND_ASKS | COMMAND_WAITS | COMMAND_SWITCHES)
 #define AT(member) .offset = offsetof(struct command_options, member)
 
 static const struct field table[] = {
 	{"timeout", "SECONDS", "how long the guest may take to let go of it", AT(timeout_ns),
 		.type = FIELD_SECONDS, .fallback = "30", .max = 1000000 * NSEC_PER_SEC,
 		.commands = COMMAND_WAITS, .letter = 't'},
+	{"switch", NULL, "the VM goes on with the copy", AT(takes_over), .type = FIELD_FLAG,
+		.commands = COMMAND_SWITCHES},
 	{"help", NULL, "this text", AT(help), .type = FIELD_FLAG, .commands = ANY, .letter = 'h'},
 	{"words", "WORDS", "the VM and the device", AT(words), .type = FIELD_LIST,
 		.commands = ANY | FIELD_NO_ARGS},

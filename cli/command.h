@@ -11,13 +11,15 @@
 
 /* Which options it has beside --help. */
 enum command_kind {
-	COMMAND_ASKS = 1,  /* none */
-	COMMAND_WAITS = 2, /* --timeout */
+	COMMAND_ASKS = 1,     /* none */
+	COMMAND_WAITS = 2,    /* --timeout */
+	COMMAND_SWITCHES = 4, /* --switch */
 };
 
 struct command_options {
 	bool help;
 	uint64_t timeout_ns; /* COMMAND_WAITS */
+	bool takes_over;     /* COMMAND_SWITCHES */
 	struct field_list words;
 };
 

@@ -10,6 +10,7 @@
 #include "cli/cli.h"
 #include "cli/command.h"
 #include "cli/control.h"
+#include "cli/disk_open.h"
 #include "cli/kernel.h"
 #include "vmm/disk.h"
 #include "vmm/machine.h"
@@ -67,7 +68,7 @@ static int open_and_pass_disk(const char *vm, const char *keys, const struct dis
 {
 	CLEANUP_FD int messages = memfd_create("messages", MFD_CLOEXEC);
 	struct disk_files files;
-	int rc = messages < 0 ? failno(errno, "memory for messages") : disk_open(disk, &files);
+	int rc = messages < 0 ? failno(errno, "memory for messages") : disk_open_repaired(disk, &files);
 
 	if (rc)
 		return rc;

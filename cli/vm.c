@@ -8,6 +8,7 @@
 #include "base/shed.h"
 #include "base/util.h"
 #include "cli/cli.h"
+#include "cli/disk_open.h"
 #include "cli/kernel.h"
 #include "vmm/cmdline.h"
 #include "vmm/disk.h"
@@ -158,7 +159,7 @@ static int open_disks(struct vm *vm)
 
 	mc->disks = vm->cfg.disks;
 	for (unsigned i = 0; i < vm->cfg.disk_count && !rc; i++) {
-		rc = disk_open(&vm->cfg.disks[i], &mc->disk_files[i]);
+		rc = disk_open_repaired(&vm->cfg.disks[i], &mc->disk_files[i]);
 		mc->disk_count += !rc;
 		if (!rc && !mc->decompress && disk_may_be_compressed(&mc->disk_files[i]))
 			rc = start_decompressor(vm);

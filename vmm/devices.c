@@ -250,6 +250,8 @@ void devices_finish(struct devices *d)
 {
 	if (d->io)
 		loop_join(d->io);
+	for (unsigned i = 0; i < d->disks; i++)
+		devices_end_job(d, d->disk[i].dev);
 	for (unsigned i = SLOTS_MAX; i-- > 0;)
 		if (d->slot[i].dev)
 			slot_finish(&d->slot[i]);

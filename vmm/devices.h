@@ -104,6 +104,12 @@ int devices_plug(struct devices *d, struct virtio_device *dev,
 int devices_add_disks(struct devices *d, const struct machine_config *cfg);
 int devices_add_nics(struct devices *d, const struct machine_config *cfg);
 
+/* What disks are made on; good for as long as the devices are. */
+struct disk_host devices_disk_host(const struct devices *d);
+
+/* A disk is about to go: its job goes before. */
+void devices_end_job(struct devices *d, const struct virtio_device *dev);
+
 /* NULL: there is none of that name. */
 struct disk *devices_find_disk(struct devices *d, const char *id);
 struct nic *devices_find_nic(struct devices *d, const char *id);

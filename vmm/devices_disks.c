@@ -9,7 +9,7 @@
 #include "blk/engine.h"
 #include "blk/raw.h"
 #include "virtio/blk.h"
-#include "vmm/disk.h"
+#include "vmm/disk_job.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -25,17 +25,22 @@ struct making {
 	char why[512]; /* messages are each thread's own */
 };
 
+struct disk_host devices_disk_host(const struct devices *d)
+{
+	return (struct disk_host){
+		.engine = d->engine,
+		.loop = d->io,
+		.decompressor = d->cfg->decompress ? &d->cfg->decompress->decompressor : NULL,
+		.stopped = d->host.disk_stopped,
+		.warned = d->host.disk_warned,
+		.arg = d->host.arg,
+	};
+}
+
 static void make(void *arg)
 {
 	struct making *m = arg;
-	const struct disk_host host = {
-		.engine = m->d->engine,
-		.loop = m->d->io,
-		.decompressor = m->d->cfg->decompress ? &m->d->cfg->decompress->decompressor : NULL,
-		.stopped = m->d->host.disk_stopped,
-		.warned = m->d->host.disk_warned,
-		.arg = m->d->host.arg,
-	};
+	const struct disk_host host = devices_disk_host(m->d);
 	struct virtio_blk_config_args args = {
 		.name = disk_name(m->cfg),
 		.serial = m->cfg->serial,
@@ -125,6 +130,18 @@ int devices_attach_disk(struct devices *d, struct disk_config *cfg, const struct
 	return 0;
 }
 
+static void end_job(void *arg)
+{
+	disk_job_end(arg);
+}
+
+void devices_end_job(struct devices *d, const struct virtio_device *dev)
+{
+	for (unsigned i = 0; i < d->disks; i++)
+		if (d->disk[i].dev == dev)
+			loop_call(d->io, end_job, &d->disk[i]);
+}
+
 static void close_disk(void *arg)
 {
 	virtio_blk_close(arg);
@@ -133,6 +150,7 @@ static void close_disk(void *arg)
 void devices_close_disks(struct devices *d)
 {
 	for (unsigned i = 0; i < d->disks; i++) {
+		loop_call(d->io, end_job, &d->disk[i]);
 		if (!d->disk[i].has_books)
 			continue;
 		slot_pause(&d->slot[d->disk[i].place]);
@@ -151,6 +169,7 @@ void devices_forget_disk(struct devices *d, const struct virtio_device *dev)
 		if (d->disk[i].dev == dev) {
 			loop_call(d->io, end_helper, d->disk[i].helper);
 			disk_config_free(d->disk[i].owned);
+			disk_config_free(d->disk[i].now);
 			memmove(&d->disk[i], &d->disk[i + 1], (--d->disks - i) * sizeof(*d->disk));
 		}
 }

@@ -183,6 +183,7 @@ bool devices_take_away(struct devices *d, char *what, size_t len)
 	snprintf(what, len, "%s detached %s", kind_of(s), dev->name);
 	s->gone = false;
 	s->told = -1;
+	devices_end_job(d, dev);
 	slot_finish(s);
 	d->slots--;
 	devices_forget_disk(d, dev);

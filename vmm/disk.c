@@ -7,6 +7,7 @@
 #include "base/util.h"
 #include "blk/guard.h"
 #include "blk/limit.h"
+#include "blk/mirror.h"
 #include "blk/on_error.h"
 #include "blk/partition.h"
 #include "blk/window.h"
@@ -149,7 +150,7 @@ int disk_files_take(struct disk_files *out, const struct disk_config *d, const s
 /* ---- the layers ---- */
 
 /* The image's own disk, of open files or of descriptors that have come from elsewhere. */
-static int create_image(struct blk **out, const struct disk_config *d, struct disk_files *f,
+int disk_create_image(struct blk **out, const struct disk_config *d, struct disk_files *f,
 	const struct disk_host *host)
 {
 	const struct chain_options o = disk_chain(d);
@@ -161,6 +162,28 @@ static int create_image(struct blk **out, const struct disk_config *d, struct di
 		return rc;
 	f->format = chain_format(f->chain);
 	return chain_create(out, steal_ptr(&f->chain), host->engine, host->decompressor);
+}
+
+int disk_create_file(struct blk **out, const struct disk_config *d, struct disk_files *f,
+	const struct disk_host *host)
+{
+	char *name = strdup(d->path);
+	const struct raw_config raw = {.name = name,
+		.own_name = name,
+		.fd = f->fds[0],
+		.lock_fd = f->count > 1 ? f->fds[1] : 0,
+		.cache = (enum raw_cache)d->cache,
+		.holds_format = true};
+	int rc = name ? raw_create(out, host->engine, &raw) : fail(ENOMEM, "out of memory");
+
+	if (rc) {
+		free(name);
+		return rc;
+	}
+	f->fds[0] = -1;
+	if (f->count > 1)
+		f->fds[1] = -1;
+	return 0;
 }
 
 /* What is looked up is there, whether it is for us or for the guest to use. */
@@ -238,6 +261,10 @@ static int add_layers(
 	if (disk_has_overlay(d))
 		rc = disk_overlay_add(b, d, &overlay, host->engine, host->decompressor);
 	f->overlay.kept = overlay.kept;
+	if (!rc) {
+		rc = mirror_create(b, host->loop, *b);
+		out->mirror = *b;
+	}
 	if (!rc)
 		rc = add_judge(out, b, host);
 	if (!rc && needs_guard(d, f))
@@ -262,7 +289,7 @@ int disk_create(struct disk *out, const struct disk_config *d, const struct disk
 		h.decompressor = &f.helper->decompressor;
 		rc = decompress_helper_watch(f.helper, host->loop);
 	}
-	rc = rc ? rc : create_image(&b, d, &f, &h);
+	rc = rc ? rc : disk_create_image(&b, d, &f, &h);
 	rc = rc ? rc : add_layers(out, &b, &f, &h);
 	if (rc) {
 		blk_destroy(b);

@@ -77,6 +77,9 @@ struct disk {
 	const struct disk_config *cfg; /* borrowed */
 	struct blk *blk;               /* all of it; the device's */
 	struct blk *limit, *judge;     /* layers of it: blk/limit.h, blk/on_error.h */
+	struct blk *mirror;            /* another: blk/mirror.h */
+	struct disk_job *job;          /* of vmm/disk_job.h; NULL: none */
+	struct disk_config *now;       /* owned: whose image it has since a job; NULL: cfg's */
 	struct disk_limits limits;     /* as they are now */
 	struct virtio_device *dev;     /* set by who makes one of `blk` */
 	unsigned place;                /* and by who gives it one */
@@ -92,6 +95,15 @@ struct disk {
  * borrowed for as long as the disk is there. 0 or -errno.
  */
 int disk_create(struct disk *out, const struct disk_config *d, const struct disk_files *files,
+	const struct disk_host *host);
+
+/*
+ * An image by itself, without a disk's layers; and the disk of a file, `holds_format`, that comes
+ * alone or with its lock. What is taken of `files` is not there any more. 0 or -errno.
+ */
+int disk_create_image(struct blk **out, const struct disk_config *d, struct disk_files *files,
+	const struct disk_host *host);
+int disk_create_file(struct blk **out, const struct disk_config *d, struct disk_files *files,
 	const struct disk_host *host);
 
 /* Other limits from now on, which disk_check_limits has passed. On the disk's loop. */

@@ -14,6 +14,7 @@
 #include "blk/overlay.h"
 #include "blk/qcow2.h"
 #include "blk/raw.h"
+#include "vmm/disk_new.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -117,49 +118,14 @@ static const char *name_for_overlay(const struct disk_config *d, char room[PATH_
 	return n > 0 ? room : NULL;
 }
 
-static int write_image(
-	int fd, const struct bench *b, const struct disk_config *d, enum image_format format)
+static int make(const struct bench *b, const struct disk_config *d, enum image_format format)
 {
 	char room[PATH_MAX];
 	struct qcow2_create c = {
 		.backing = name_for_overlay(d, room), .backing_format = image_format_names[format]};
-	struct blk *file;
 	int rc = c.backing ? size_of(&c.size, b, d) : failno(errno, "disk %s", d->path);
 
-	rc = rc ? rc : file_of(&file, b, d, fd);
-	if (rc)
-		return rc;
-	rc = qcow2_create(file, &c);
-	blk_destroy(file);
-	return rc;
-}
-
-/* Never in the place of a file that has come meanwhile, where the file system knows how. */
-static int give_name(const char *from, const char *to)
-{
-	if (link(from, to) == 0)
-		unlink(from);
-	else if (errno == EEXIST || rename(from, to) < 0)
-		return failno(errno, "overlay %s", to);
-	return 0;
-}
-
-static int make(const struct bench *b, const struct disk_config *d, enum image_format format)
-{
-	CLEANUP_FREE char *path = NULL;
-	CLEANUP_FD int fd = -1;
-	int rc;
-
-	if (asprintf(&path, "%s.XXXXXX", d->overlay) < 0)
-		return fail(ENOMEM, "disk %s: no memory", d->path);
-	fd = mkostemp(path, O_CLOEXEC);
-	if (fd < 0)
-		return failno(errno, "overlay %s", d->overlay);
-	rc = write_image(fd, b, d, format);
-	rc = rc ? rc : give_name(path, d->overlay);
-	if (rc)
-		unlink(path);
-	return rc;
+	return rc ? rc : disk_new_image(d->overlay, IMAGE_QCOW2, &c);
 }
 
 static bool same_file(const char *path, const char *other)
@@ -207,6 +173,8 @@ static int look_at(
 		return rc;
 	rc = qcow2_look(&info, file);
 	blk_destroy(file);
+	if (!rc && info.dirty)
+		rc = fail(EUCLEAN, "overlay %s: has to be repaired", d->overlay);
 	return rc ? rc : judge(&info, d, format);
 }
 

@@ -5,7 +5,7 @@
 
 #include "base/jail.h"
 #include "hw/mem.h"
-#include "vmm/disk.h"
+#include "vmm/disk_job.h"
 #include "vmm/nic.h"
 
 #include <stdbool.h>
@@ -153,6 +153,13 @@ struct machine_disk {
 	bool detaching; /* the guest has been asked to let go of it */
 	struct disk_limits limits;
 };
+
+/*
+ * Begins what vmm/disk_job.h has with a disk. The target is taken, also on failure; the socket on
+ * success. RUNNING or PAUSED. 0 or -errno.
+ */
+int machine_begin_job(struct machine *m, const char *id, enum disk_job_kind kind,
+	struct disk_target *target, int socket);
 
 /* How many disks there are, and up to MACHINE_DISKS_MAX of them, in the order of their creation. */
 unsigned machine_disks(struct machine *m, struct machine_disk *disks);

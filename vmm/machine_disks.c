@@ -9,7 +9,7 @@
 #include "blk/on_error.h"
 #include "blk/raw.h"
 #include "virtio/blk.h"
-#include "vmm/disk.h"
+#include "vmm/disk_job.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -92,6 +92,45 @@ int machine_limit_disk(struct machine *m, const char *id, const struct disk_limi
 	return rc;
 }
 
+/* ---- jobs ---- */
+
+struct begin {
+	const struct devices *devices;
+	struct disk *disk;
+	enum disk_job_kind kind;
+	struct disk_target *target;
+	int socket;
+	int rc;
+	char why[512];
+};
+
+static void begin(void *arg)
+{
+	struct begin *b = arg;
+	const struct disk_host host = devices_disk_host(b->devices);
+
+	b->rc = disk_job_begin(b->disk, b->kind, b->target, &host, b->socket);
+	if (b->rc)
+		snprintf(b->why, sizeof(b->why), "%s", last_error());
+}
+
+int machine_begin_job(struct machine *m, const char *id, enum disk_job_kind kind,
+	struct disk_target *target, int socket)
+{
+	struct begin b = {.devices = &m->devices,
+		.disk = find(m, id),
+		.kind = kind,
+		.target = target,
+		.socket = socket};
+
+	if (!b.disk) {
+		disk_target_finish(target);
+		return -ENOENT;
+	}
+	loop_call(m->devices.io, begin, &b);
+	return b.rc ? fail(-b.rc, "%s", b.why) : 0;
+}
+
 /* ---- what they are ---- */
 
 struct look {
@@ -116,7 +155,7 @@ static void describe(const struct devices *devices, const struct disk *d, struct
 {
 	*to = (struct machine_disk){
 		.id = disk_name(d->cfg),
-		.path = d->cfg->path,
+		.path = d->now ? d->now->path : d->cfg->path,
 		.format = d->format,
 		.overlay = d->cfg->overlay,
 		.cache = raw_cache_names[d->cfg->cache],

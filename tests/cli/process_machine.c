@@ -252,6 +252,13 @@ int machine_attach_disk(struct machine *m, struct disk_config *disk, const struc
 	return fail(ENOTSUP, "it takes no disk");
 }
 
+int machine_begin_job(struct machine *m, const char *id, enum disk_job_kind kind,
+	struct disk_target *target, int socket)
+{
+	disk_target_finish(target);
+	return fail(ENOENT, "it has no disk %s", id);
+}
+
 int machine_attach_nic(struct machine *m, struct net_config *nic, const struct net_end *end,
 	struct nic_helper *helper)
 {

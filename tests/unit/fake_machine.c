@@ -120,6 +120,21 @@ int machine_attach_disk(struct machine *m, struct disk_config *disk, const struc
 	return m->rc < 0 ? fail(-m->rc, "the fake refuses") : 0;
 }
 
+int machine_begin_job(struct machine *m, const char *id, enum disk_job_kind kind,
+	struct disk_target *target, int socket)
+{
+	m->calls++;
+	m->job = kind;
+	m->files = target->files;
+	snprintf(m->attached, sizeof(m->attached), "%s", id);
+	disk_target_finish(target);
+	if (m->rc < 0)
+		return fail(-m->rc, "the fake refuses");
+	if (socket >= 0)
+		close(socket);
+	return 0;
+}
+
 int machine_attach_nic(struct machine *m, struct net_config *nic, const struct net_end *end,
 	struct nic_helper *helper)
 {

@@ -13,6 +13,7 @@ struct machine {
 	const char *why; /* a disk has stopped it; NULL: none has */
 	struct disk_limits limits; /* of its disk, "data" */
 	struct net_limits nic_limits;
+	enum disk_job_kind job;
 	char attached[32]; /* the name of what came last, and what with it */
 	struct disk_files files;
 	char link[32]; /* the NIC whose link was set last, and to what */

@@ -140,6 +140,9 @@ static void every_state(void **state)
 		{"limit-nic", "rp", "{\"id\":\"data\"}"},
 		{"link", "rp", "{\"state\":\"up\"}"},
 		{"attach-disk", "rp", "{\"disk\":\"path=x\"}"},
+		{"mirror-disk", "rp", "{\"id\":\"data\",\"disk\":\"path=x\"}"},
+		{"commit-disk", "rp", "{\"id\":\"data\",\"disk\":\"path=x\"}"},
+		{"snapshot-disk", "rp", "{\"id\":\"data\",\"disk\":\"path=x\"}"},
 		{"attach-nic", "rp", "{\"nic\":\"none\"}"}, /* which it refuses */
 		{"detach", "rp", "{\"id\":\"data\"}"},
 	};
@@ -151,10 +154,14 @@ static void every_state(void **state)
 	for (unsigned i = 0; i < 4 * n; i++) {
 		const struct api_verb *verb = api_find(t[i / 4][0]);
 		json_t *result, *args = t[i / 4][2] ? json_loads(t[i / 4][2], 0, NULL) : NULL;
-		struct api_fds fds = {.count = !strcmp(verb->name, "attach-disk")};
+		/* An image, and a socket for a copy. */
+		unsigned image = strstr(t[i / 4][2] ? t[i / 4][2] : "", "path=x") != NULL;
+		bool copies =
+			!strcmp(verb->name, "mirror-disk") || !strcmp(verb->name, "commit-disk");
+		struct api_fds fds = {.count = image + copies};
 
-		if (fds.count)
-			fds.fd[0] = dup(STDERR_FILENO);
+		for (unsigned f = 0; f < fds.count; f++)
+			fds.fd[f] = dup(STDERR_FILENO);
 		x->machine = (struct machine){.state = (enum machine_state)(i % 4)};
 		assert_int_equal(api_run(&x->api, verb, args, &fds, &result),
 			!strchr(t[i / 4][1], "crpe"[i % 4])     ? -EBUSY
@@ -377,6 +384,41 @@ static void all_closed(int end)
 }
 
 /* A disk comes with as many descriptors as it has files. */
+/* The last of a copy's descriptors is its socket; the others are the image's. */
+static void disk_jobs(void **state)
+{
+	static const struct {
+		const char *verb;
+		unsigned fds;
+		const char *error; /* NULL: it goes well */
+		enum disk_job_kind kind;
+	} t[] = {
+		{"mirror-disk", 3, NULL, DISK_JOB_MIRROR},
+		{"commit-disk", 2, NULL, DISK_JOB_COMMIT},
+		{"snapshot-disk", 2, NULL, DISK_JOB_SNAPSHOT},
+		{"mirror-disk", 1, "the image's descriptors and a socket are wanted", 0},
+		{"snapshot-disk", 3, "3 descriptors have come with it", 0},
+	};
+	struct fixture *x = *state;
+	int fd = dial(x), fds[4], end;
+	char request[256];
+
+	for (unsigned i = 0; i < ARRAY_SIZE(t); i++) {
+		x->machine.calls = 0;
+		snprintf(request, sizeof(request),
+			"{\"verb\":\"%s\",\"args\":{\"id\":\"data\",\"disk\":\"path=x\"}}\n",
+			t[i].verb);
+		end = make_fds(fds, t[i].fds);
+		send_fds(fd, request, fds, t[i].fds);
+		assert_non_null(strstr(read_line(fd), t[i].error ? t[i].error : "\"result\""));
+		all_closed(end);
+		assert_int_equal(x->machine.calls, !t[i].error);
+		if (!t[i].error)
+			assert_int_equal(x->machine.job, t[i].kind);
+	}
+	close(fd);
+}
+
 static void attach_disk(void **state)
 {
 	static const struct {
@@ -769,6 +811,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(nic_limits, setup, teardown),
 		cmocka_unit_test_setup_teardown(links, setup, teardown),
 		cmocka_unit_test_setup_teardown(attach_disk, setup, teardown),
+		cmocka_unit_test_setup_teardown(disk_jobs, setup, teardown),
 		cmocka_unit_test_setup_teardown(detach, setup, teardown),
 		cmocka_unit_test_setup_teardown(descriptors_not_wanted, setup, teardown),
 		cmocka_unit_test_setup_teardown(too_many_descriptors, setup, teardown),

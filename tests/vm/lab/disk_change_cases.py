@@ -79,6 +79,57 @@ def resize(lab, transport):
     os.unlink(path)
 
 
+JOBS = """
+mkdir -p /mnt && mount -t ext4 /dev/vda /mnt
+load() {
+    while [ ! -e /tmp/enough ]; do
+        dd if=/dev/urandom of=/mnt/$1 bs=64k count=48 conv=fsync 2>/dev/null
+        sha256sum <"/mnt/$1" >/tmp/sum-$1
+        echo 1 >/proc/sys/vm/drop_caches
+        [ "$(sha256sum <"/mnt/$1")" = "$(cat /tmp/sum-$1)" ] || touch /tmp/differs
+    done
+}
+mkdir -p /tmp
+load a & load b &
+echo up
+read -r word
+touch /tmp/enough
+wait
+if dmesg | grep -E 'I/O error|EXT4-fs (error|warning)'; then echo errors; fi
+sha256sum /mnt/a /mnt/b | cut -c 1-64
+[ ! -e /tmp/differs ] && umount /mnt && echo right
+"""
+
+
+@case("disk-jobs-under-load")
+def jobs_under_load(lab):
+    """Moves, snapshots and commits under a file system in use; in the end all is in the one file."""
+    folder = place(lab)
+    first, moved, over = (os.path.join(folder, n) for n in ("jobs-1", "jobs-2.qcow2", "jobs-3.qcow2"))
+    new_image(first, 64 * MIB)
+    guest = Console(lab.run_args("--name", "jobs", "--disk", f"path={first},id=data",
+                                 command=["sh", "-c", JOBS], kernel=lab.cloud))
+    with guest:
+        guest.expect("^up$")
+        check_verb("mirror-disk", "--switch", "jobs", "data", f"path={moved},format=qcow2")
+        os.unlink(first)
+        for _ in range(3):
+            check_verb("snapshot-disk", "jobs", "data", over)
+            check(data_disk("jobs")["path"] == over, "status has another path")
+            check_verb("commit-disk", "jobs", "data")
+            check(data_disk("jobs")["path"] == moved, "status has another path")
+            os.unlink(over)
+        guest.send("enough")
+        guest.expect("^right$")
+        guest.ends(0)
+    check("errors" not in guest.text, f"the guest says {tail(guest.text)}")
+    subprocess.run(["qemu-img", "check", "-q", moved], check=True)
+    subprocess.run(["qemu-img", "convert", "-f", "qcow2", "-O", "raw", moved, first], check=True)
+    check_clean(first)
+    os.unlink(first)
+    os.unlink(moved)
+
+
 def wait_until_stopped(guest, name):
     end = time.monotonic() + LIMIT
     while time.monotonic() < end and guest.process.poll() is None:

@@ -344,3 +344,31 @@ test_image_limits() {
 	ends 137
 	sound qcow2.img clean
 }
+
+# What another has left marked as not closed is repaired when it is opened, and only when it is
+# written to.
+test_disk_dirty() {
+	local overlay
+	truncate -s 16M disk
+	qemu-img create -q -f qcow2 -o lazy_refcounts=on image 16M
+	qemu-img create -q -f qcow2 -o lazy_refcounts=on -b disk -F raw over
+	for overlay in image over; do
+		qemu-io -c 'write 0 1M' -c abort "$overlay" >/dev/null 2>&1 || true
+		qemu-img info "$overlay" | grep -q 'dirty\|corrupt' || python3 - "$overlay" <<'END'
+import struct, sys
+f = open(sys.argv[1], "r+b")
+f.seek(72)
+f.write(struct.pack(">Q", 1))
+END
+	done
+	succeeds hello --append greeting --disk path=image,ro
+	says_not repaired
+	succeeds hello --append greeting --disk path=image
+	says repaired
+	succeeds hello --append greeting --disk path=image
+	says_not repaired
+	succeeds hello --append greeting --disk path=disk,overlay=over
+	says repaired
+	qemu-img check -q image || fail "image: qemu-img check: $?"
+	qemu-img check -q over || fail "over: qemu-img check: $?"
+}

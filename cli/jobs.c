@@ -1,0 +1,506 @@
+// SPDX-License-Identifier: MIT
+// kvick mirror-disk, commit-disk and snapshot-disk: another image for a disk of a running VM. The
+// image is made and opened here, and passed on. A mirror lives as long as this process wants it:
+// what ends early leaves no file behind.
+#include "base/fd.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/util.h"
+#include "blk/lock.h"
+#include "cli/cli.h"
+#include "cli/command.h"
+#include "cli/control.h"
+#include "cli/signals.h"
+#include "vmm/disk.h"
+#include "vmm/disk_new.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define WORDS_MAX 640
+
+/* A disk as the VM's status has it; the texts are the status's. */
+struct found {
+	json_t *status;
+	const char *path, *format, *overlay, *cache;
+	uint64_t size;
+	int pid;
+};
+
+static const char *text(const json_t *object, const char *key)
+{
+	const char *s = json_string_value(json_object_get(object, key));
+
+	return s ? s : "";
+}
+
+static void take(struct found *f, const json_t *disk)
+{
+	f->path = text(disk, "path");
+	f->format = text(disk, "format");
+	f->overlay = text(disk, "overlay");
+	f->cache = text(disk, "cache");
+	f->size = (uint64_t)json_integer_value(json_object_get(disk, "size"));
+	f->pid = (int)json_integer_value(json_object_get(f->status, "pid"));
+}
+
+/* f->status is the caller's to let go of, also on failure. */
+static int find(struct found *f, const char *vm, const char *id)
+{
+	const struct api_question question = {.verb = "status"};
+	int rc = control_ask(vm, &question, &f->status);
+	json_t *disk;
+	size_t i;
+
+	if (rc)
+		return rc;
+	json_array_foreach(json_object_get(f->status, "disks"), i, disk)
+	{
+		if (!strcmp(text(disk, "id"), id)) {
+			take(f, disk);
+			return 0;
+		}
+	}
+	return fail(ENOENT, "%s: it has no disk %s", vm, id);
+}
+
+static json_t *arguments(const char *id, const char *keys)
+{
+	json_t *o = json_object();
+
+	json_add_string(&o, "id", id);
+	json_add_string(&o, "disk", keys);
+	return o;
+}
+
+static int ask(const char *vm, struct api_question *question, const char *id, const char *keys)
+{
+	json_t *args = arguments(id, keys);
+	int rc;
+
+	question->args = args;
+	rc = args ? control_ask(vm, question, NULL) : fail(EINVAL, "%s: must be text", keys);
+	json_decref(args);
+	return rc;
+}
+
+/* ---- mirror-disk ---- */
+
+struct mirror {
+	struct loop *loop;
+	struct signals signals;
+	struct watch watch;
+	uint64_t size;
+	bool takes_over, shows;
+	int rc; /* 1 before the end */
+};
+
+static void end(struct mirror *m, int rc)
+{
+	m->rc = rc;
+	loop_stop(m->loop);
+}
+
+static void interrupted(void *arg, int signo)
+{
+	end(arg, fail(EINTR, "given up: the VM goes on with the image it has"));
+}
+
+static void hear(struct mirror *m, const char *said)
+{
+	if (!strncmp(said, "copied ", 7)) {
+		if (m->shows)
+			fprintf(stderr, "\r%3llu %%", strtoull(said + 7, NULL, 10) * 100 / m->size);
+	} else if (!strcmp(said, "same")) {
+		const char *word = m->takes_over ? "switch" : "stop";
+
+		if (send(m->watch.fd, word, strlen(word), MSG_NOSIGNAL) < 0)
+			end(m, failno(errno, "the VM"));
+	} else if (!strcmp(said, "done")) {
+		end(m, 0);
+	} else {
+		end(m, fail(EIO, "%s", !strncmp(said, "failed ", 7) ? said + 7 : said));
+	}
+}
+
+static void ready(void *arg, uint32_t events)
+{
+	struct mirror *m = arg;
+	char said[WORDS_MAX];
+	ssize_t n = recv(m->watch.fd, said, sizeof(said) - 1, MSG_DONTWAIT);
+
+	if (n < 0 && errno == EAGAIN)
+		return;
+	if (n <= 0) {
+		end(m, fail(EPIPE, "the VM has ended"));
+		return;
+	}
+	said[n] = '\0';
+	hear(m, said);
+}
+
+static int follow(struct mirror *m, int socket)
+{
+	int rc;
+
+	m->watch = WATCH_INIT(ready, m);
+	m->shows = isatty(STDERR_FILENO);
+	m->rc = 1;
+	rc = loop_add(m->loop, &m->watch, socket, EPOLLIN);
+	rc = rc ? failno(-rc, "the VM's socket") : loop_run(m->loop);
+	loop_del(m->loop, &m->watch);
+	if (m->shows)
+		fputc('\n', stderr);
+	return rc ? rc : m->rc;
+}
+
+struct question {
+	const char *verb, *vm, *id, *keys;
+};
+
+/* What ends here ends there: our end of the socket is closed. */
+static int copy_to(struct mirror *m, const struct question *q, const struct disk_files *files)
+{
+	struct disk_parts parts;
+	int fds[DISK_FDS_MAX + 1], ends[2], n = disk_files_list(files, &parts, fds), rc;
+	struct api_question question = {.verb = q->verb, .fds = fds};
+	CLEANUP_FD int here = -1;
+
+	if (n < 0)
+		return n;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+		return failno(errno, "socketpair");
+	here = ends[0];
+	fds[n++] = ends[1];
+	question.fd_count = (unsigned)n;
+	rc = ask(q->vm, &question, q->id, q->keys);
+	close(ends[1]);
+	return rc ? rc : follow(m, here);
+}
+
+/* Signals come to the loop before there is a file that would be left behind. */
+static int start(struct mirror *m)
+{
+	int rc = loop_create(&m->loop, "mirror");
+
+	return rc ? rc : signals_start(&m->signals, m->loop, interrupted, m);
+}
+
+static int check_target(const struct disk_config *d)
+{
+	if (disk_has_overlay(d) || d->read_only || d->partition || disk_is_root(d))
+		return fail(EINVAL,
+			"%s: overlay, ro, partition and root are nothing for an image that is to "
+			"be written",
+			d->path);
+	return 0;
+}
+
+/* A new file, or a device that is there: then *made is false. */
+static int make_target(const struct disk_config *d, uint64_t size, bool *made)
+{
+	const struct qcow2_create c = {.size = size};
+	struct stat st;
+	int rc;
+
+	*made = false;
+	if (stat(d->path, &st) == 0)
+		return S_ISBLK(st.st_mode)
+			       ? 0
+			       : fail(EEXIST, "image %s: is there already: a new file is made",
+					 d->path);
+	rc = disk_new_image(d->path, d->format == IMAGE_QCOW2 ? IMAGE_QCOW2 : IMAGE_RAW, &c);
+	*made = !rc;
+	return rc;
+}
+
+/* As they were given; what has no format gets one that is never guessed. Malloc'd. */
+static char *complete(const char *keys, const struct disk_config *d)
+{
+	char *all = NULL;
+
+	return asprintf(&all, "%s%s", keys, d->format == IMAGE_PROBED ? ",format=raw" : "") < 0
+		       ? NULL
+		       : all;
+}
+
+static int mirror_disk(struct mirror *m, const char *vm, const char *id, const char *given)
+{
+	CLEANUP_FREE char *keys = NULL;
+	struct disk_files files;
+	struct disk_config d;
+	bool made = false;
+	int rc = disk_parse(&d, given);
+
+	rc = rc ? rc : check_target(&d);
+	keys = rc ? NULL : complete(given, &d);
+	if (!rc && !keys)
+		rc = fail(ENOMEM, "out of memory");
+	rc = rc ? rc : make_target(&d, m->size, &made);
+	rc = rc ? rc : disk_open(&d, &files);
+	if (!rc) {
+		const struct question q = {"mirror-disk", vm, id, keys};
+
+		rc = copy_to(m, &q, &files);
+		disk_hand_over(&files);
+	}
+	if (rc && made)
+		unlink(d.path);
+	disk_config_finish(&d);
+	return rc;
+}
+
+static int mirror(const struct command_options *o)
+{
+	const char *vm = o->words.items[0], *id = o->words.items[1], *keys = o->words.items[2];
+	struct mirror m = {.takes_over = o->takes_over};
+	struct found f = {0};
+	int rc = keys ? find(&f, vm, id) : fail(EINVAL, "to which image? path=FILE");
+
+	m.size = f.size;
+	rc = rc ? rc : start(&m);
+	rc = rc ? rc : mirror_disk(&m, vm, id, keys);
+	signals_finish(&m.signals);
+	loop_destroy(m.loop);
+	json_decref(f.status);
+	return rc;
+}
+
+int cmd_mirror_disk(int argc, char **argv)
+{
+	static const struct command c = {
+		.kind = COMMAND_SWITCHES,
+		.more = 1,
+		.missing = "which VM, disk and image? see kvick mirror-disk --help",
+		.usage = "usage: kvick mirror-disk [--switch] NAME ID KEYS\n\n"
+			 "Copies the image of disk ID of VM NAME to another one, which is made, "
+			 "while the\nguest uses it. In the end it has what the disk has at that "
+			 "moment; with --switch\nthe VM goes on with it instead of the old one. "
+			 "Interrupted, nothing has changed.\nKEYS are path, format (raw, qcow2) "
+			 "and cache, as of --disk.\n",
+		.act = mirror,
+	};
+
+	return command_run(&c, argc, argv);
+}
+
+/* ---- snapshot-disk ---- */
+
+/* Where the VM's own name for the image leads to. Malloc'd. */
+static char *absolute(const struct found *f)
+{
+	CLEANUP_FREE char *name = NULL;
+	char *path;
+
+	if (asprintf(&name, "/proc/%d/cwd/%s", f->pid, f->path) < 0)
+		return NULL;
+	path = realpath(f->path[0] == '/' ? f->path : name, NULL);
+	if (!path)
+		failno(errno, "%s, which the VM has", f->path);
+	return path;
+}
+
+static int check_source(const struct found *f)
+{
+	return strcmp(f->overlay, "none")
+		       ? fail(ENOTSUP, "it has an overlay already, %s", f->overlay)
+		       : 0;
+}
+
+static void put_doubled(FILE *out, const char *path)
+{
+	for (; *path; path++)
+		fputs(*path == ',' ? ",," : (char[]){*path, '\0'}, out);
+}
+
+/* Malloc'd; NULL: there is no memory. */
+static char *keys_of(const char *path, const char *format, const struct found *f)
+{
+	char *keys = NULL;
+	size_t len;
+	FILE *out = open_memstream(&keys, &len);
+
+	if (!out)
+		return NULL;
+	fputs("path=", out);
+	put_doubled(out, path);
+	fprintf(out, ",format=%s,cache=%s,backing=on", format, f->cache);
+	fclose(out);
+	return keys;
+}
+
+static int pass(const char *vm, const char *id, const struct found *f, const char *path)
+{
+	CLEANUP_FREE char *real = realpath(path, NULL);
+	CLEANUP_FREE char *keys = real ? keys_of(real, "qcow2", f) : NULL;
+	CLEANUP_FD int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	struct api_question question = {.verb = "snapshot-disk", .fd_count = 1};
+	int fds[2], lock, rc;
+
+	if (fd < 0 || !keys)
+		return failno(errno, "%s", path);
+	lock = lock_image(fd, false, path);
+	if (lock < 0)
+		return lock;
+	fds[0] = fd;
+	fds[1] = lock;
+	question.fds = fds;
+	question.fd_count += lock > 0;
+	rc = ask(vm, &question, id, keys);
+	if (lock > 0) /* the VM's now, if it has taken it */
+		close(lock);
+	return rc;
+}
+
+static int snapshot(const struct command_options *o)
+{
+	const char *vm = o->words.items[0], *id = o->words.items[1], *path = o->words.items[2];
+	CLEANUP_FREE char *backing = NULL;
+	struct found f = {0};
+	int rc = path ? find(&f, vm, id) : fail(EINVAL, "in which new file?");
+
+	rc = rc ? rc : check_source(&f);
+	if (!rc) {
+		backing = absolute(&f);
+		rc = backing ? 0 : -ENOENT;
+	}
+	if (!rc) {
+		const struct qcow2_create c = {
+			.size = f.size, .backing = backing, .backing_format = f.format};
+
+		rc = disk_new_image(path, IMAGE_QCOW2, &c);
+	}
+	if (!rc) {
+		rc = pass(vm, id, &f, path);
+		if (rc)
+			unlink(path);
+	}
+	json_decref(f.status);
+	return rc ? fail_context(rc, "%s: disk %s", vm, id) : 0;
+}
+
+int cmd_snapshot_disk(int argc, char **argv)
+{
+	static const struct command c = {
+		.kind = COMMAND_ASKS,
+		.more = 1,
+		.missing = "which VM, disk and file? see kvick snapshot-disk --help",
+		.usage =
+			"usage: kvick snapshot-disk NAME ID FILE\n\n"
+			"Keeps the image of disk ID of VM NAME as it is now: what the guest writes "
+			"from\nnow on goes to FILE, a new qcow2 image with the old one as its "
+			"backing file.\n",
+		.act = snapshot,
+	};
+
+	return command_run(&c, argc, argv);
+}
+
+/* ---- commit-disk ---- */
+
+/* The file that backs the image which the VM has. */
+static int find_backing(const struct found *f, const char *path, char **name, const char **format)
+{
+	const struct chain_options o = {.path = path,
+		.format = IMAGE_QCOW2,
+		.read_only = true,
+		.no_lock = true,
+		.trust = true};
+	enum image_format kind;
+	const char *found;
+	struct chain *c;
+	int rc;
+
+	if (strcmp(f->format, image_format_names[IMAGE_QCOW2]) != 0)
+		return fail(
+			ENOTSUP, "%s is a %s image, which has no backing file", f->path, f->format);
+	rc = chain_open(&c, &o);
+	if (rc)
+		return rc;
+	found = chain_image_at(c, 1, &kind);
+	*name = found ? strdup(found) : NULL;
+	*format = found ? image_format_names[kind] : "";
+	chain_close(c);
+	return *name ? 0 : fail(ENOENT, "%s has no backing file", f->path);
+}
+
+/* The VM has it already, locked, for reading. */
+static int open_backing(struct disk_files *files, const struct disk_config *d)
+{
+	struct chain_options o = disk_chain(d);
+	int rc;
+
+	o.locked = true;
+	o.trust = true;
+	*files = (struct disk_files){0};
+	rc = chain_open(&files->chain, &o);
+	if (!rc)
+		files->format = chain_format(files->chain);
+	return rc;
+}
+
+static int commit_to(struct mirror *m, struct question *q, const struct found *f, const char *path)
+{
+	CLEANUP_FREE char *backing = NULL, *keys = NULL;
+	struct disk_files files;
+	struct disk_config d;
+	const char *format = "";
+	int rc = find_backing(f, path, &backing, &format);
+
+	if (rc)
+		return rc;
+	q->keys = keys = keys_of(backing, format, f);
+	rc = keys ? disk_parse(&d, keys) : fail(ENOMEM, "out of memory");
+	if (!keys)
+		return rc;
+	rc = rc ? rc : open_backing(&files, &d);
+	if (!rc) {
+		rc = copy_to(m, q, &files);
+		disk_hand_over(&files);
+	}
+	disk_config_finish(&d);
+	return rc;
+}
+
+static int commit(const struct command_options *o)
+{
+	struct question q = {
+		.verb = "commit-disk", .vm = o->words.items[0], .id = o->words.items[1]};
+	struct mirror m = {.takes_over = true};
+	CLEANUP_FREE char *path = NULL;
+	struct found f = {0};
+	int rc = find(&f, q.vm, q.id);
+
+	m.size = f.size;
+	rc = rc ? rc : start(&m);
+	if (!rc) {
+		path = absolute(&f);
+		rc = path ? commit_to(&m, &q, &f, path) : -ENOENT;
+	}
+	signals_finish(&m.signals);
+	loop_destroy(m.loop);
+	json_decref(f.status);
+	return rc;
+}
+
+int cmd_commit_disk(int argc, char **argv)
+{
+	static const struct command c = {
+		.kind = COMMAND_ASKS,
+		.missing = "which VM and disk? see kvick commit-disk --help",
+		.usage =
+			"usage: kvick commit-disk NAME ID\n\n"
+			"Brings what the image of disk ID of VM NAME has to its backing file, with "
+			"which the\nVM goes on. The image stays as a file that nobody needs. "
+			"Interrupted, the VM goes on\nwith both.\n",
+		.act = commit,
+	};
+
+	return command_run(&c, argc, argv);
+}
