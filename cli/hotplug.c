@@ -68,7 +68,8 @@ static int open_and_pass_disk(const char *vm, const char *keys, const struct dis
 {
 	CLEANUP_FD int messages = memfd_create("messages", MFD_CLOEXEC);
 	struct disk_files files;
-	int rc = messages < 0 ? failno(errno, "memory for messages") : disk_open_repaired(disk, &files);
+	int rc = messages < 0 ? failno(errno, "memory for messages")
+			      : disk_open_repaired(disk, &files);
 
 	if (rc)
 		return rc;

@@ -404,8 +404,8 @@ int cmd_snapshot_disk(int argc, char **argv)
 
 /* ---- commit-disk ---- */
 
-/* The file that backs the image which the VM has. */
-static int find_backing(const struct found *f, const char *path, char **name, const char **format)
+/* The keys of the file that backs the image which the VM has, malloc'd, or NULL with a message. */
+static char *find_backing(const struct found *f, const char *path)
 {
 	const struct chain_options o = {.path = path,
 		.format = IMAGE_QCOW2,
@@ -413,21 +413,23 @@ static int find_backing(const struct found *f, const char *path, char **name, co
 		.no_lock = true,
 		.trust = true};
 	enum image_format kind;
-	const char *found;
+	const char *name;
+	char *keys = NULL;
 	struct chain *c;
-	int rc;
 
-	if (strcmp(f->format, image_format_names[IMAGE_QCOW2]) != 0)
-		return fail(
-			ENOTSUP, "%s is a %s image, which has no backing file", f->path, f->format);
-	rc = chain_open(&c, &o);
-	if (rc)
-		return rc;
-	found = chain_image_at(c, 1, &kind);
-	*name = found ? strdup(found) : NULL;
-	*format = found ? image_format_names[kind] : "";
+	if (strcmp(f->format, image_format_names[IMAGE_QCOW2]) != 0) {
+		fail(ENOTSUP, "%s is a %s image, which has no backing file", f->path, f->format);
+		return NULL;
+	}
+	if (chain_open(&c, &o))
+		return NULL;
+	name = chain_image_at(c, 1, &kind);
+	if (name)
+		keys = keys_of(name, image_format_names[kind], f);
+	else
+		fail(ENOENT, "%s has no backing file", f->path);
 	chain_close(c);
-	return *name ? 0 : fail(ENOENT, "%s has no backing file", f->path);
+	return keys;
 }
 
 /* The VM has it already, locked, for reading. */
@@ -447,18 +449,15 @@ static int open_backing(struct disk_files *files, const struct disk_config *d)
 
 static int commit_to(struct mirror *m, struct question *q, const struct found *f, const char *path)
 {
-	CLEANUP_FREE char *backing = NULL, *keys = NULL;
+	CLEANUP_FREE char *keys = find_backing(f, path);
 	struct disk_files files;
 	struct disk_config d;
-	const char *format = "";
-	int rc = find_backing(f, path, &backing, &format);
+	int rc;
 
-	if (rc)
-		return rc;
-	q->keys = keys = keys_of(backing, format, f);
-	rc = keys ? disk_parse(&d, keys) : fail(ENOMEM, "out of memory");
 	if (!keys)
-		return rc;
+		return -ENOENT;
+	q->keys = keys;
+	rc = disk_parse(&d, keys);
 	rc = rc ? rc : open_backing(&files, &d);
 	if (!rc) {
 		rc = copy_to(m, q, &files);

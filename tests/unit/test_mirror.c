@@ -113,7 +113,7 @@ static void test_differing(void **state)
 	const struct mirror_job job = {.told = note, .differing = true};
 
 	memcpy(target->data, layer.below->data, SIZE);
-	target->data[MIB(3)] ^= 1;
+	target->data[MIB(3) + KIB(512)] ^= 1;
 	assert_int_equal(mirror_start(layer.blk, &target->blk, &job), 0);
 	run_until_told(1);
 	assert_int_equal(told[0], 0);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash disable=SC2034,SC2154
 # Another image for a disk that a guest uses.
 
 # writing OPTION...: a guest of VM "vm" that goes on writing at random to its disk until it is told
