@@ -86,7 +86,7 @@ test_bad_disks() {
 	disk_refused '--disk: path=disk,ro,overlay=.: ro and overlay' path=disk,ro,overlay=.
 	disk_refused '--disk: path=disk,overlay=: overlay: must be' path=disk,overlay=
 	disk_refused 'disk disk: ' path=disk,overlay=odd
-	disk_refused 'disk disk: overlay nowhere/x: No such file' path=disk,overlay=nowhere/x
+	disk_refused 'disk disk: image nowhere/x: No such file' path=disk,overlay=nowhere/x
 	disk_refused 'disk disk: overlay /proc: ' path=disk,overlay=/proc
 	disk_refused 'disk disk: has no partition table' path=disk,partition=1
 	disk_refused 'disk disk: has no partition table' path=disk,root=1
