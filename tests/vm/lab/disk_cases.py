@@ -212,8 +212,7 @@ def overlay_file(lab, transport):
     """On the scratch disk, where it has O_DIRECT."""
     folder = os.path.join(place(lab), "overlay-" + transport)
     os.mkdir(folder)
-    check_overlay(lab, transport, f"overlay={folder}/file,cache=none" if place(lab) == "/scratch" else
-                  f"overlay={folder}")
+    check_overlay(lab, transport, f"overlay={folder}" + (",cache=none" if place(lab) == "/scratch" else ""))
     os.rmdir(folder)
 
 
