@@ -28,8 +28,8 @@ static void check(bool ok)
 static uint8_t *make_disk(struct blk **b)
 {
 	struct raw_config c = {.name = "disk", .fd = memfd_create("disk", MFD_CLOEXEC)};
-	struct blk_engine *engine;
-	struct loop *loop;
+	struct blk_engine *engine = NULL;
+	struct loop *loop = NULL;
 	uint8_t *p;
 
 	log_set_level(LOG_LEVEL_ERROR);
