@@ -6,6 +6,7 @@
 #include "blk/decompress_here.h"
 #include "blk/engine.h"
 #include "blk/qcow2.h"
+#include "blk/vmdk.h"
 #include "cli/image/image.h"
 
 #include <errno.h>
@@ -126,6 +127,7 @@ static int start(struct tool *t)
 	int rc = loop_create(&t->loop, "image");
 
 	qcow2_use_tools();
+	vmdk_use_tools();
 	rc = rc ? rc : engine_create(&t->engine, t->loop, ENGINE_AUTO);
 	return rc ? rc : decompress_here_create(&t->decompressor);
 }

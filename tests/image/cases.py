@@ -460,6 +460,9 @@ def test_map(place):
     place.image("create", "-b", "mid.qcow2", "top.qcow2")
     place.fill("top.qcow2", "qcow2", 30 * MIB, 22, 10)
     same_map(place, "top.qcow2")
+    place.run("qemu-img", "create", "-q", "-f", "vmdk", "some.vmdk", "20M")
+    place.fill("some.vmdk", "vmdk", 20 * MIB, 23, 10)
+    same_map(place, "some.vmdk", ("data",))
     expect("data" in place.image("map", "src.raw"), "the text")
 
 
