@@ -309,14 +309,12 @@ struct qcow2 {
 	struct qcow2_cache l2_cache, refs_cache;
 	uint64_t log_again_ns; /* CLOCK_MONOTONIC: nothing is logged before */
 	uint8_t *header;       /* its first sector, as it is to be */
-	bool header_dirty;
 
 	/* Clusters of the file. */
 	uint64_t tail;             /* from here on none is in use, or that will be seen */
 	uint64_t limit;            /* there are no more */
 	uint64_t zeroes;           /* from here on those that were never used are zeroes */
 	uint64_t sweep, sweep_end; /* between them some may be free that are not in `hole` */
-	bool sweep_waited;
 	struct qcow2_run hole[QCOW2_HOLES];
 	unsigned holes;
 	struct {
@@ -336,7 +334,6 @@ struct qcow2 {
 	uint64_t free_head, free_durable, free_guarded, free_tail;
 	struct qcow2_line free_room;
 	struct qcow2_waiter release;
-	bool releasing;
 	struct blk_request punch;
 	uint64_t punched;     /* clusters of the first run, from its beginning on */
 	unsigned epoch;       /* 0 or 1 */
@@ -361,9 +358,9 @@ struct qcow2 {
 	struct qcow2_pass *passes, *pass_idle;
 	struct qcow2_split *splits, *idle, *inner, *inner_idle;
 	unsigned fresh, inner_fresh, busy;
+	bool starting, releasing, sweep_waited, header_dirty;
 	struct blk_line line, inner_line; /* what waits for a split */
-	bool starting;
-	struct list changing; /* pieces */
+	struct list changing;             /* pieces */
 
 	uint8_t *bounces, *bounce[QCOW2_BOUNCES_MAX]; /* 2 clusters each */
 	unsigned bounce_count, bounce_idle;
