@@ -32,7 +32,8 @@ def data_disk(name):
     return status(name)["disks"][0]
 
 
-GROW = """
+# Two writers that look at what they have written, on the disk's file system, until /tmp/enough is there.
+LOAD = """
 mkdir -p /mnt && mount -t ext4 /dev/vda /mnt
 load() {
     while [ ! -e /tmp/enough ]; do
@@ -44,6 +45,9 @@ load() {
 }
 mkdir -p /tmp
 load a & load b &
+"""
+
+GROW = LOAD + """
 size=$(cat /sys/block/vda/size)
 echo up
 for round in 1 2 3 4 5; do
@@ -79,18 +83,7 @@ def resize(lab, transport):
     os.unlink(path)
 
 
-JOBS = """
-mkdir -p /mnt && mount -t ext4 /dev/vda /mnt
-load() {
-    while [ ! -e /tmp/enough ]; do
-        dd if=/dev/urandom of=/mnt/$1 bs=64k count=48 conv=fsync 2>/dev/null
-        sha256sum <"/mnt/$1" >/tmp/sum-$1
-        echo 1 >/proc/sys/vm/drop_caches
-        [ "$(sha256sum <"/mnt/$1")" = "$(cat /tmp/sum-$1)" ] || touch /tmp/differs
-    done
-}
-mkdir -p /tmp
-load a & load b &
+JOBS = LOAD + """
 echo up
 read -r word
 touch /tmp/enough
