@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Checks of images: what QEMU makes is counted as QEMU counts it; each field and entry that can be
 // wrong is found out, named, and put right where it can be.
-#include "tests/unit/image_file.h"
+#include "tests/unit/image_engine.h"
 #include "tests/unit/qcow2_image.h"
 
 #include "blk/now.h"
@@ -11,25 +11,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-
-static struct loop *loop;
-static struct blk_engine *engine;
-
-static int setup(void **state)
-{
-	image_begin();
-	assert_int_equal(loop_create(&loop, "test"), 0);
-	assert_int_equal(engine_create(&engine, loop, ENGINE_SYNC), 0);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	engine_destroy(engine);
-	loop_destroy(loop);
-	image_end();
-	return 0;
-}
 
 /* ---- findings ---- */
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Headers: those that we make are QEMU's too, those that QEMU makes are read, and each field that
 // cannot be is refused by its name.
-#include "tests/unit/image_file.h"
+#include "tests/unit/image_engine.h"
 
 #include "blk/now.h"
 #include "blk/qcow2_format.h"
@@ -9,25 +9,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-static struct loop *loop;
-static struct blk_engine *engine;
-
-static int setup(void **state)
-{
-	image_begin();
-	assert_int_equal(loop_create(&loop, "test"), 0);
-	assert_int_equal(engine_create(&engine, loop, ENGINE_SYNC), 0);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	engine_destroy(engine);
-	loop_destroy(loop);
-	image_end();
-	return 0;
-}
 
 static struct qcow2_info look(const char *name)
 {

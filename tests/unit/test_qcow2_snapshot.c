@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Internal snapshots: QEMU lists and reads ours, we list and apply QEMU's, and after each change
 // QEMU finds nothing wrong with the image.
-#include "tests/unit/image_file.h"
+#include "tests/unit/image_engine.h"
 
 #include "base/util.h"
 #include "blk/qcow2_check.h"
@@ -10,25 +10,6 @@
 
 #include <errno.h>
 #include <string.h>
-
-static struct loop *loop;
-static struct blk_engine *engine;
-
-static int setup(void **state)
-{
-	image_begin();
-	assert_int_equal(loop_create(&loop, "test"), 0);
-	assert_int_equal(engine_create(&engine, loop, ENGINE_SYNC), 0);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	engine_destroy(engine);
-	loop_destroy(loop);
-	image_end();
-	return 0;
-}
 
 /* ---- one change each, on file "a" ---- */
 
