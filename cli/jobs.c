@@ -33,19 +33,12 @@ struct found {
 	int pid;
 };
 
-static const char *text(const json_t *object, const char *key)
-{
-	const char *s = json_string_value(json_object_get(object, key));
-
-	return s ? s : "";
-}
-
 static void take(struct found *f, const json_t *disk)
 {
-	f->path = text(disk, "path");
-	f->format = text(disk, "format");
-	f->overlay = text(disk, "overlay");
-	f->cache = text(disk, "cache");
+	f->path = control_text(disk, "path");
+	f->format = control_text(disk, "format");
+	f->overlay = control_text(disk, "overlay");
+	f->cache = control_text(disk, "cache");
 	f->size = (uint64_t)json_integer_value(json_object_get(disk, "size"));
 	f->pid = (int)json_integer_value(json_object_get(f->status, "pid"));
 }
@@ -55,19 +48,14 @@ static int find(struct found *f, const char *vm, const char *id)
 {
 	const struct api_question question = {.verb = "status"};
 	int rc = control_ask(vm, &question, &f->status);
-	json_t *disk;
-	size_t i;
+	const json_t *disk = rc ? NULL : control_find_disk(f->status, id);
 
 	if (rc)
 		return rc;
-	json_array_foreach(json_object_get(f->status, "disks"), i, disk)
-	{
-		if (!strcmp(text(disk, "id"), id)) {
-			take(f, disk);
-			return 0;
-		}
-	}
-	return fail(ENOENT, "%s: it has no disk %s", vm, id);
+	if (!disk)
+		return fail_context(-ENOENT, "%s", vm);
+	take(f, disk);
+	return 0;
 }
 
 static json_t *arguments(const char *id, const char *keys)

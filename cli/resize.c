@@ -18,28 +18,6 @@
 
 #define SECTOR 512u
 
-static const char *text(const json_t *object, const char *key)
-{
-	const char *s = json_string_value(json_object_get(object, key));
-
-	return s ? s : "";
-}
-
-/* Borrowed from the status; NULL with a message. */
-static const json_t *find_disk(const json_t *status, const char *id)
-{
-	size_t i;
-	json_t *disk;
-
-	json_array_foreach(json_object_get(status, "disks"), i, disk)
-	{
-		if (!strcmp(text(disk, "id"), id))
-			return disk;
-	}
-	fail(ENOENT, "it has no disk %s", id);
-	return NULL;
-}
-
 static int same_file(int dir, const char *name, const struct stat *st)
 {
 	struct stat other;
@@ -97,17 +75,17 @@ static int check_size(const struct stat *st, const char *path, uint64_t size)
 static int grow(const json_t *status, const json_t *disk, uint64_t size)
 {
 	int pid = (int)json_integer_value(json_object_get(status, "pid"));
-	const char *path = text(disk, "path");
+	const char *path = control_text(disk, "path");
 	CLEANUP_FD int fd = -1;
 	struct stat st;
 	int rc;
 
-	if (strcmp(text(disk, "format"), "raw"))
+	if (strcmp(control_text(disk, "format"), "raw"))
 		return fail(ENOTSUP,
 			"%s is a %s image, which stays as large as it is while a VM has it; kvick "
 			"image resize changes one that none has",
-			path, text(disk, "format"));
-	if (strcmp(text(disk, "overlay"), "none"))
+			path, control_text(disk, "format"));
+	if (strcmp(control_text(disk, "overlay"), "none"))
 		return fail(ENOTSUP, "with an overlay it stays as large as it was");
 	fd = open_image(pid, path);
 	if (fd < 0)
@@ -137,7 +115,7 @@ static int grow_file(const char *vm, const char *id, const char *text_of_size)
 	rc = control_ask(vm, &question, &status);
 	if (rc < 0)
 		return rc;
-	disk = find_disk(status, id);
+	disk = control_find_disk(status, id);
 	rc = disk ? grow(status, disk, size) : -ENOENT;
 	if (rc < 0 && disk)
 		fail_context(rc, "disk %s", id);
