@@ -137,9 +137,9 @@ static int make_parts(struct qcow2 *q, const struct qcow2_config *c)
 	rc = rc ? rc : make_tables(q);
 	rc = rc ? rc : make_bounces(q);
 	rc = rc ? rc : qcow2_cycle_init(q);
-	/* Of these, pages are not touched yet. */
-	q->splits = calloc(QCOW2_SPLITS, sizeof(*q->splits));
-	q->inner = calloc(QCOW2_INNER, sizeof(*q->inner));
+	/* Of these, pages are not touched until they are used. */
+	q->splits = map_memory(QCOW2_SPLITS * sizeof(*q->splits));
+	q->inner = map_memory(QCOW2_INNER * sizeof(*q->inner));
 	q->passes = calloc(QCOW2_PASSES, sizeof(*q->passes));
 	q->header = aligned_alloc(4096, 4096);
 	for (unsigned i = 0; q->passes && i < QCOW2_PASSES; i++) {
@@ -165,9 +165,11 @@ static void release_parts(struct qcow2 *q)
 		munmap(q->bounces, q->bounce_count * 2 * q->cluster);
 	if (q->cycle.memory)
 		munmap(q->cycle.memory, QCOW2_COPIES * QCOW2_SLICE);
+	if (q->splits)
+		munmap(q->splits, QCOW2_SPLITS * sizeof(*q->splits));
+	if (q->inner)
+		munmap(q->inner, QCOW2_INNER * sizeof(*q->inner));
 	free(q->passes);
-	free(q->splits);
-	free(q->inner);
 	free(q->header);
 	free(q);
 }
