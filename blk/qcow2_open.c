@@ -60,14 +60,16 @@ void qcow2_table_finish(struct qcow2_table *t)
 	t->entries = t->dirty = NULL;
 }
 
-static int read_table(struct qcow2 *q, struct qcow2_table *t, uint64_t at)
+/* What the file, of `size` bytes, has of the table; the rest is zeroes. */
+static int read_table(struct qcow2 *q, struct qcow2_table *t, uint64_t at, uint64_t size)
 {
+	uint64_t len = MIN(t->count * 8ull, size > at ? size - at : 0);
 	int rc = 0;
 
 	t->at = at;
-	if (t->count)
-		rc = blk_read_now(q->file, at, t->entries, align_up(t->count * 8ull, BLK_SECTOR));
-	for (uint32_t i = 0; i < t->count; i++)
+	if (len)
+		rc = blk_read_now(q->file, at, t->entries, align_up(len, BLK_SECTOR));
+	for (uint32_t i = 0; i < (len + 7) / 8; i++)
 		t->entries[i] = be64toh(t->entries[i]);
 	return rc ? failno(-rc, "disk %s: qcow2: the table at byte %llu", q->blk.name,
 			    (unsigned long long)at)
@@ -76,9 +78,11 @@ static int read_table(struct qcow2 *q, struct qcow2_table *t, uint64_t at)
 
 static int read_tables(struct qcow2 *q)
 {
-	int rc = read_table(q, &q->l1, q->h.l1);
+	int64_t size = raw_file_size(q->file);
+	int rc = (int)MIN(size, 0);
 
-	return rc ? rc : read_table(q, &q->refs, q->h.refs);
+	rc = rc ? rc : read_table(q, &q->l1, q->h.l1, (uint64_t)size);
+	return rc ? rc : read_table(q, &q->refs, q->h.refs, (uint64_t)size);
 }
 
 static int make_tables(struct qcow2 *q)
