@@ -250,12 +250,16 @@ static void walk_l2(struct qcow2_count *c, uint64_t index)
 
 /* ---- snapshots ---- */
 
-int qcow2_saved_read(
-	struct qcow2_saved *s, struct blk *file, const struct qcow2_header *h, uint64_t at)
+int qcow2_saved_read(struct qcow2_saved *s, struct blk *file, const struct qcow2_header *h,
+	uint64_t at, uint64_t end)
 {
 	uint8_t raw[QCOW2_SNAPSHOT_LEN + QCOW2_SNAPSHOT_EXTRA];
-	int rc = qcow2_read_bytes(file, at, raw, sizeof(raw));
+	int rc;
 
+	if (at >= end)
+		return fail(EINVAL, "disk %s: the snapshot at byte %llu is past the file's end",
+			file->name, (unsigned long long)at);
+	rc = qcow2_read_bytes(file, at, raw, sizeof(raw));
 	if (rc)
 		return failno(-rc, "disk %s: the snapshot at byte %llu", file->name,
 			(unsigned long long)at);
@@ -296,7 +300,7 @@ static void walk_snapshots(struct qcow2_count *c)
 
 	for (uint32_t i = 0; i < c->h.info.snapshots; i++, at += s.len) {
 		struct qcow2_claim entry = {QCOW2_IS_L1, at, 1, false};
-		int rc = qcow2_saved_read(&s, c->file, &c->h, at);
+		int rc = qcow2_saved_read(&s, c->file, &c->h, at, c->in_file * c->cluster);
 
 		if (rc == -EINVAL)
 			corrupt(c, at, "a snapshot's entry makes no sense");

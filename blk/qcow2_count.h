@@ -108,8 +108,9 @@ struct qcow2_saved {
 #define QCOW2_SNAPSHOT_LEN 40u
 #define QCOW2_SNAPSHOT_EXTRA 16u
 
-/* Reads the entry at that byte of the file. 0, or -errno with a message. */
-int qcow2_saved_read(
-	struct qcow2_saved *s, struct blk *file, const struct qcow2_header *h, uint64_t at);
+/* Reads the entry at that byte of the file, which ends at byte `end`. 0, or -errno with a message.
+ */
+int qcow2_saved_read(struct qcow2_saved *s, struct blk *file, const struct qcow2_header *h,
+	uint64_t at, uint64_t end);
 
 #endif

@@ -9,6 +9,7 @@
 #include "blk/now.h"
 #include "blk/qcow2_flags.h"
 #include "blk/qcow2_refs.h"
+#include "blk/raw.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -47,11 +48,14 @@ static const char *id_of(const struct table *t, unsigned i)
 
 static int read_entries(struct table *t, struct blk *file, const struct qcow2_header *h)
 {
+	int64_t end = raw_file_size(file);
 	uint64_t at = h->snapshot_table;
 
+	if (end < 0)
+		return (int)end;
 	for (; t->count < h->info.snapshots; t->count++) {
 		struct qcow2_saved *s = &t->saved[t->count];
-		int rc = qcow2_saved_read(s, file, h, at);
+		int rc = qcow2_saved_read(s, file, h, at, (uint64_t)end);
 
 		if (rc)
 			return rc;
