@@ -6,15 +6,11 @@
 // file as it is, or changes to one that is made here: to its header, descriptor, directories and
 // tables, so that more than the first check is met.
 #include "base/log.h"
-#include "base/loop.h"
-#include "blk/engine.h"
-#include "blk/raw.h"
+#include "tests/fuzz/memory_file.h"
 #include "tests/unit/vmdk_image.h"
 
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #define ROOM KIB(256)
 #define BASE_MAX KIB(128)
@@ -39,10 +35,11 @@ struct one {
 	uint8_t data[DATA_MAX];
 };
 
-static struct loop *loop;
-static struct blk_engine *engine;
-static int file_fd, extent_fd;
-static uint8_t image[ROOM], extent_image[ROOM], room[MIB(4)];
+/* What is written to a sound image always finds room. */
+static uint8_t image[ROOM + REQUESTS * KIB(128)], extent_image[ROOM], extent_bytes[2 * ROOM],
+	room[MIB(4)];
+static struct memory_file own_file = {.bytes = image, .room = sizeof(image)};
+static struct memory_file extent_file = {.bytes = extent_bytes, .room = sizeof(extent_bytes)};
 static size_t given, dirty; /* bytes: of `room`, and of `image` that may not be 0 */
 static struct one ones[AT_ONCE];
 
@@ -137,7 +134,7 @@ static uint64_t make_file(uint8_t what, const uint8_t *data, size_t size)
 	const struct vmdk_shape *s = &shapes[what >> 2 & 3];
 	uint64_t len;
 
-	memset(image, 0, dirty);
+	memset(image, 0, MAX(dirty, own_file.len));
 	if (what & 1) {
 		len = MIN(size, ROOM);
 		memcpy(image, data, len);
@@ -155,35 +152,22 @@ static uint64_t make_file(uint8_t what, const uint8_t *data, size_t size)
 	return MIN(ROOM, len + (what >> 4) * 512u);
 }
 
-static struct blk *raw(int fd, bool holds_format)
-{
-	struct raw_config c = {
-		.name = "fuzz", .fd = dup(fd), .cache = RAW_UNSAFE, .holds_format = holds_format};
-	struct blk *b = NULL;
-
-	check(c.fd >= 0 && raw_create(&b, engine, &c) == 0);
-	return b;
-}
-
-static void put(int fd, const uint8_t *bytes, uint64_t len)
-{
-	check(ftruncate(fd, 0) == 0 && pwrite(fd, bytes, len, 0) == (ssize_t)len);
-}
-
 /* NULL: it is none. */
 static struct blk *open_image(bool read_only)
 {
 	static struct decompressor d = {unpack, unpack_drain, unpack_buffer};
 	static struct vmdk_info info;
 	const struct vmdk_config c = {read_only, &d};
-	struct blk *file = raw(file_fd, true), *extents[VMDK_EXTENTS_MAX] = {NULL}, *b;
+	struct blk *file = memory_file_open(&own_file, true), *extents[VMDK_EXTENTS_MAX] = {NULL},
+		   *b;
 	int rc = vmdk_look(&info, file);
 
 	given = 0;
 	for (unsigned i = 0; !rc && i < info.count; i++) {
 		check(info.extent[i].size > 0 && info.extent[i].size % BLK_SECTOR == 0);
 		if (*info.extent[i].name)
-			extents[i] = raw(extent_fd, info.extent[i].kind != VMDK_FLAT);
+			extents[i] =
+				memory_file_open(&extent_file, info.extent[i].kind != VMDK_FLAT);
 	}
 	rc = rc ? rc : vmdk_open(&b, file, &info, extents, &c);
 	if (!rc) {
@@ -284,32 +268,30 @@ static void use(struct blk *b, const uint8_t *data, unsigned n, bool sound)
 
 static void begin(void)
 {
-	if (loop)
+	static bool begun;
+
+	if (begun)
 		return;
+	begun = true;
 	log_set_level(LOG_LEVEL_ERROR);
 	vmdk_use_tools();
-	check(loop_create(&loop, "fuzz") == 0);
-	check(engine_create(&engine, loop, ENGINE_SYNC) == 0);
-	file_fd = memfd_create("file", MFD_CLOEXEC);
-	extent_fd = memfd_create("extent", MFD_CLOEXEC);
-	check(file_fd >= 0 && extent_fd >= 0);
 	check(vmdk_put_image(extent_image, &shapes[0]) <= ROOM);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	unsigned n;
-	uint64_t len;
 	struct blk *b;
 
 	if (size < 2)
 		return 0;
 	begin();
 	n = MIN(data[1] % (REQUESTS + 1), (size - 2) / 4);
-	len = make_file(data[0], data + 2 + 4 * n, size - 2 - 4 * n);
-	put(file_fd, image, len);
+	own_file.len = make_file(data[0], data + 2 + 4 * n, size - 2 - 4 * n);
+	own_file.backwards = data[1] & 128;
 	if (data[0] & 1)
-		put(extent_fd, extent_image, ROOM);
+		memcpy(extent_bytes, extent_image, ROOM);
+	extent_file.len = ROOM;
 	b = open_image(data[0] & 2);
 	if (b) {
 		bool sound = !(data[0] & 1) && size <= 6 + 4 * n;

@@ -119,14 +119,14 @@ def qcow2(settings, requests, *patches):
 
 def qcow2_seeds():
     """Offsets are those of clusters of 512 bytes: see tests/unit/qcow2_image.h."""
-    every, writes = 2 | 8 | 16, (2, 14, 15, 16, 5, 8)
+    every, writes = 0xf8, (2, 14, 15, 16, 5, 8)
 
     def entry(v):
         return struct.pack(">Q", v)
     return {
         "qcow2/small": qcow2(every, writes),
         "qcow2/large": qcow2(every | 1, writes),
-        "qcow2/read-only": qcow2(4 | 8, (0, 1, 6, 7, 12, 13)),
+        "qcow2/read-only": qcow2(2, (0, 1, 6, 7, 12, 13)),
         "qcow2/no-block": qcow2(every, writes, (0x200, entry(0))),
         "qcow2/block-in-l1": qcow2(every, writes, (0x200, entry(0x600))),
         "qcow2/l2-in-itself": qcow2(every, writes, (0xe00, entry(0xe00))),
