@@ -108,8 +108,8 @@ static int create_kind(struct blk_engine **out, struct loop *loop, enum engine_k
 	int rc = -ENOSYS;
 
 	if (kind != ENGINE_SYNC)
-		rc = engine_uring_create(out, loop);
-	if (rc && kind == ENGINE_AUTO)
+		rc = engine_uring_create(out, loop, kind == ENGINE_WORKERS);
+	if (rc && (kind == ENGINE_AUTO || kind == ENGINE_WORKERS))
 		log_info("%s: disks are read and written one request at a time", last_error());
 	if (rc && kind != ENGINE_IO_URING)
 		rc = engine_sync_create(out);

@@ -18,9 +18,13 @@ enum engine_kind {
 	ENGINE_AUTO, /* io_uring where the kernel lets us, else sync */
 	ENGINE_IO_URING,
 	ENGINE_SYNC, /* each request is done at once, on the loop's thread */
+
+	/* As ENGINE_AUTO, but reads are for the kernel's workers even where the page cache has what
+	 * is read: for tools, whose own thread writes meanwhile. */
+	ENGINE_WORKERS,
 };
 
-/* As in enum engine_kind; NULL-terminated. */
+/* Those that a VM may have, as in enum engine_kind; NULL-terminated. */
 extern const char *const engine_kind_names[];
 
 enum engine_op {

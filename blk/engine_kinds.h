@@ -28,7 +28,7 @@ struct blk_engine {
 };
 
 /* Room for one of the kind; -errno where the host does not have it. */
-int engine_uring_create(struct blk_engine **out, struct loop *loop);
+int engine_uring_create(struct blk_engine **out, struct loop *loop, bool workers);
 int engine_sync_create(struct blk_engine **out);
 
 /* What the kernel has said of a request: bytes or -errno. Completes it, or has it continued. */

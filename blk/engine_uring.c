@@ -31,6 +31,7 @@ struct uring {
 	uint64_t slow_at;   /* CLOCK_MONOTONIC ns: when a call took long last; 0: never */
 	uint64_t shy_until; /* until then nothing is done here that may wait */
 	bool table;         /* of files, in use */
+	bool workers;       /* are to read */
 	bool used[FILES];
 };
 
@@ -76,6 +77,8 @@ static void prepare(const struct uring *u, struct io_uring_sqe *sqe, struct blk_
 		sqe->fd = f->slot;
 		sqe->flags |= IOSQE_FIXED_FILE;
 	}
+	if (u->workers && r->step == ENGINE_READ)
+		sqe->flags |= IOSQE_ASYNC;
 	io_uring_sqe_set_data(sqe, r);
 }
 
@@ -136,7 +139,7 @@ static bool do_here(struct uring *u, struct blk_request *r, bool *cached)
 	struct engine_file *f = r->file;
 	enum engine_tells *tells = r->step == ENGINE_READ ? &f->reads : &f->writes;
 
-	if (!f->buffered || r->step > ENGINE_WRITE)
+	if (!f->buffered || r->step > ENGINE_WRITE || (u->workers && r->step == ENGINE_READ))
 		return false;
 	if (*tells == TELLS_NOT)
 		return do_waiting(u, r);
@@ -320,7 +323,8 @@ static int restrict_ring(struct uring *u)
 	static const uint8_t ops[] = {IORING_OP_READ, IORING_OP_READV, IORING_OP_WRITE,
 		IORING_OP_WRITEV, IORING_OP_FSYNC, IORING_OP_FALLOCATE};
 	struct io_uring_restriction r[ARRAY_SIZE(ops) + 3] = {
-		{.opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED, .sqe_flags = IOSQE_FIXED_FILE},
+		{.opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED,
+			.sqe_flags = IOSQE_FIXED_FILE | (u->workers ? IOSQE_ASYNC : 0)},
 		{.opcode = IORING_RESTRICTION_REGISTER_OP,
 			.register_op = IORING_REGISTER_FILES_UPDATE},
 		{.opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = IORING_UNREGISTER_FILES},
@@ -350,7 +354,7 @@ static int init(struct uring *u, struct loop *loop)
 	return rc;
 }
 
-int engine_uring_create(struct blk_engine **out, struct loop *loop)
+int engine_uring_create(struct blk_engine **out, struct loop *loop, bool workers)
 {
 	static const struct engine_ops ops = {
 		.name = "io_uring",
@@ -366,6 +370,7 @@ int engine_uring_create(struct blk_engine **out, struct loop *loop)
 	if (!u)
 		return fail(ENOMEM, "I/O engine: no memory");
 	u->engine.ops = &ops;
+	u->workers = workers;
 	u->watch = WATCH_INIT(ready, u);
 	rc = init(u, loop);
 	if (rc)

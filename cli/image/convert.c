@@ -58,9 +58,10 @@ static int convert_to(struct tool *t, struct blk *from, const struct new_image *
 	struct copy c = {.from = from};
 	int rc = target_open(&to, t->o->words.items[1], true);
 
+	to.no_sync = t->o->no_sync;
 	rc = rc ? rc : new_make(t, &to, n, &c.to);
 	if (!rc && c.to) {
-		c.fd = to.fd;
+		c.fd = to.no_sync ? -1 : to.fd;
 		c.grain = grain(n, c.to);
 		rc = copy(t, &c);
 	}

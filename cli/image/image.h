@@ -20,7 +20,7 @@ enum image_status {
 enum compression { COMPRESS_NONE, COMPRESS_ZLIB, COMPRESS_ZSTD };
 
 struct image_options {
-	bool json, chain, repair, shrink, force, trust, help;
+	bool json, chain, repair, shrink, force, no_sync, trust, help;
 	unsigned format, from, to, backing_format; /* enum image_format */
 	unsigned compress;                         /* enum compression */
 	uint64_t size, cluster_size;               /* bytes; 0: not given */

@@ -81,6 +81,8 @@ static const struct field table[] = {
 		.commands = RESIZE},
 	{"unsafe", NULL, "only change the name: the new file has the same data", FLAG(force),
 		.commands = REBASE, .letter = 'u'},
+	{"no-sync", NULL, "do not wait until TO is on its medium", FLAG(no_sync),
+		.commands = CONVERT},
 	{"trust-backing", NULL, "use the other files that the image names", FLAG(trust),
 		.commands = ALL},
 	{"json", NULL, "write JSON", FLAG(json), .commands = ALL},
@@ -128,7 +130,7 @@ static int start(struct tool *t)
 
 	qcow2_use_tools();
 	vmdk_use_tools();
-	rc = rc ? rc : engine_create(&t->engine, t->loop, ENGINE_AUTO);
+	rc = rc ? rc : engine_create(&t->engine, t->loop, ENGINE_WORKERS);
 	return rc ? rc : decompress_here_create(&t->decompressor);
 }
 

@@ -30,7 +30,10 @@ int new_check(const struct new_image *n)
 static int make_file(struct tool *t, const struct target *to, bool holds_format, struct blk **out)
 {
 	CLEANUP_FD int fd = fcntl(to->fd, F_DUPFD_CLOEXEC, 3);
-	const struct raw_config c = {.name = to->name, .fd = fd, .holds_format = holds_format};
+	const struct raw_config c = {.name = to->name,
+		.fd = fd,
+		.holds_format = holds_format,
+		.cache = to->no_sync ? RAW_UNSAFE : RAW_WRITEBACK};
 	int rc = fd < 0 ? failno(errno, "%s", to->name) : raw_create(out, t->engine, &c);
 
 	if (!rc)

@@ -170,9 +170,14 @@ static int replace_file(struct target *t)
 	return 0;
 }
 
+static int sync_fd(const struct target *t, int fd)
+{
+	return !t->no_sync && fsync(fd) < 0 ? failno(errno, "%s", t->name) : 0;
+}
+
 int target_finish(struct target *t)
 {
-	int rc = fsync(t->fd) < 0 ? failno(errno, "%s", t->name) : 0;
+	int rc = sync_fd(t, t->fd);
 
 	if (rc)
 		return rc;
@@ -180,9 +185,8 @@ int target_finish(struct target *t)
 		rc = replace_file(t);
 	else if (link_file(t, base_of(t)) < 0)
 		rc = failno(errno, "%s", t->name);
-	if (!rc && (fsync(t->fd) < 0 || fsync(t->dir) < 0))
-		rc = failno(errno, "%s", t->name);
-	return rc;
+	rc = rc ? rc : sync_fd(t, t->fd);
+	return rc ? rc : sync_fd(t, t->dir);
 }
 
 void target_close(struct target *t)

@@ -14,13 +14,14 @@ struct target {
 	char *unlinked; /* where the file system has no files without a name: the one it has */
 	int old_lock;   /* of what is there: held until it is replaced; 0: none */
 	bool replaces;
+	bool no_sync; /* set by who has opened it: it need not be durable */
 };
 
 /* `replace`: what is there may go, unless it is in use or is no file. 0 or -errno with a message.
  */
 int target_open(struct target *t, const char *name, bool replace);
 
-/* Makes it durable and puts it in its place. 0 or -errno with a message. */
+/* Makes it durable, if it is to be, and puts it in its place. 0 or -errno with a message. */
 int target_finish(struct target *t);
 
 /* Gives all back; the file is gone unless it was finished. Fine on one that is all zeroes. */

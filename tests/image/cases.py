@@ -288,6 +288,12 @@ def test_convert_json(place):
            told["actual-size"] == place.on_disk("dst.qcow2"), str(told))
 
 
+def test_convert_no_sync(place):
+    source(place, "qcow2")
+    to_all(place, "src.qcow2", "--no-sync", targets=TARGETS[:4])
+    expect(place.names() == ["src.qcow2"], str(place.names()))
+
+
 def test_convert_replaces(place):
     source(place, "raw")
     with open(place.path("real"), "wb") as out:

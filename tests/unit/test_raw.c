@@ -81,7 +81,7 @@ static void start(struct fixture *f, enum engine_kind kind, enum raw_cache cache
 	*f = (struct fixture){.kind = kind, .cache = cache};
 	assert_int_equal(loop_create(&f->loop, "test"), 0);
 	assert_int_equal(engine_create(&f->engine, f->loop, kind), 0);
-	assert_string_equal(engine_name(f->engine), engine_kind_names[kind]);
+	assert_string_equal(engine_name(f->engine), kind == ENGINE_SYNC ? "sync" : "io_uring");
 }
 
 static void finish(struct fixture *f)
@@ -98,7 +98,7 @@ static void clear_disk(struct fixture *f)
 	assert_int_equal(ftruncate(f->fd, (off_t)f->blk->size), 0);
 }
 
-static const enum engine_kind kinds[] = {ENGINE_IO_URING, ENGINE_SYNC};
+static const enum engine_kind kinds[] = {ENGINE_IO_URING, ENGINE_WORKERS, ENGINE_SYNC};
 
 /* 400 at once are three times what is in the kernel at most. */
 static void test_random(void **state)
@@ -354,7 +354,7 @@ static void test_device(void **state)
 {
 	static const enum raw_cache caches[] = {RAW_WRITEBACK, RAW_NONE};
 
-	for (unsigned i = 0; i < 4; i++) {
+	for (unsigned i = 0; i < 2 * ARRAY_SIZE(kinds); i++) {
 		struct raw_config c = {.name = "loop", .cache = caches[i % 2]};
 		struct fixture f;
 
