@@ -143,7 +143,7 @@ uint64_t qcow2_count_take(struct qcow2_count *c, uint64_t clusters, enum qcow2_u
 {
 	uint64_t run = 0;
 
-	for (uint64_t i = 1; i < c->room; i++) {
+	for (uint64_t i = c->doubt ? c->in_file : 1; i < c->room; i++) {
 		run = c->of[i] & QCOW2_TIMES ? 0 : run + 1;
 		if (run < clusters)
 			continue;

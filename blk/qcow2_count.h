@@ -62,7 +62,8 @@ void qcow2_count_close(struct qcow2_count *c);
 /* Counts all references; what is wrong goes to the report. 0 or -errno. */
 int qcow2_count_walk(struct qcow2_count *c);
 
-/* Clusters in a row that nothing refers to, marked as used; 0: there are none. */
+/* Clusters in a row that nothing refers to, marked as used; 0: there are none. Where there is doubt
+ * they are past the file's end: what makes no sense may refer to any of the others. */
 uint64_t qcow2_count_take(struct qcow2_count *c, uint64_t clusters, enum qcow2_use use);
 
 /* Tells of something that is wrong at that byte of the file. */

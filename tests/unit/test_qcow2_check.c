@@ -510,6 +510,36 @@ static void test_crowd_of_snapshots(void **state)
 	close(fd);
 }
 
+static void spoil_snapshot(struct qcow2_image *i, void *arg)
+{
+	qi_entry(i, QI_REFS, 0, 0);
+	qi_entry(i, QI_OWN_L2, 0, qi_at(i, QI_BLOCK) | QCOW2_COPIED);
+	qi_entry(i, QI_SNAPSHOTS, 0, UINT64_MAX);
+}
+
+/* A refcount block is missing, and a snapshot makes no sense: what it refers to is not counted, and
+ * is no place for the block. */
+static void test_doubt_keeps(void **state)
+{
+	static uint8_t before[QI_BYTES], after[QI_BYTES];
+	struct qcow2_image old = {before, 9}, new = {after, 9};
+	struct qcow2_report r;
+	int fd;
+
+	qi_make(&old);
+	spoil_snapshot(&old, NULL);
+	write_image(9, spoil_snapshot, NULL);
+	assert_int_equal(check(&r, "t", QCOW2_REPAIR_ALL), 0);
+	assert_true(r.corruptions_fixed > 0);
+	fd = open("t", O_RDONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(read(fd, after, C(QI_CLUSTERS)), C(QI_CLUSTERS));
+	for (unsigned n = QI_SNAPSHOTS; n < QI_CLUSTERS; n++)
+		if (n != QI_SHARED_L2 && n != QI_OWN_L2)
+			assert_memory_equal(qi_cluster(&old, n), qi_cluster(&new, n), C(1));
+	close(fd);
+}
+
 /* 2 MiB clusters, of whose refcounts the table could have a million blocks in holes. */
 static void test_holes_of_refcounts(void **state)
 {
@@ -540,6 +570,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_endless_file, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_same_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_crowd_of_snapshots, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_doubt_keeps, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_holes_of_refcounts, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_sound, setup, teardown),
 	};
