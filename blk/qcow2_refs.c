@@ -175,9 +175,23 @@ static bool is_over(struct qcow2_count *c, uint64_t first, uint64_t off)
 	return first >= c->room && (!off || qcow2_is_hole(c->file, off, c->cluster));
 }
 
+/* How many refcounts of the block there is anything to say of: what is past all clusters that there
+ * are is zeroes nearly always, in the last block. */
+static uint64_t block_end(const struct qcow2_count *c, uint64_t first)
+{
+	uint64_t n = c->room > first ? c->room - first : 0;
+	uint64_t from = align_up(n << c->h.refcount_order, 64) / 8;
+
+	if (from >= c->cluster)
+		return per_block(c);
+	if (c->block[from] || memcmp(c->block + from, c->block + from + 1, c->cluster - from - 1))
+		return per_block(c);
+	return from * 8 >> c->h.refcount_order;
+}
+
 static int pass_block(struct qcow2_count *c, uint64_t b, unsigned how)
 {
-	uint64_t first = b * per_block(c), off = b < entries(c) ? c->refs[b] : 0;
+	uint64_t first = b * per_block(c), off = b < entries(c) ? c->refs[b] : 0, end;
 	bool changed = false;
 	int rc;
 
@@ -188,7 +202,8 @@ static int pass_block(struct qcow2_count *c, uint64_t b, unsigned how)
 		qcow2_unread(c, off, "a refcount block", rc);
 		return how & QCOW2_REFS_WRITE ? rc : 0;
 	}
-	for (uint64_t n = 0; n < per_block(c); n++)
+	end = block_end(c, first);
+	for (uint64_t n = 0; n < end; n++)
 		changed |= pass_one(c, first + n, n, how);
 	if (!off || !(how & QCOW2_REFS_WRITE) || !(changed || off & QCOW2_REFS_NEW))
 		return 0;
@@ -217,9 +232,12 @@ static int write_entries(struct qcow2_count *c)
 
 int qcow2_refs_pass(struct qcow2_count *c, unsigned how)
 {
-	uint64_t blocks = MAX(entries(c), (c->room + per_block(c) - 1) / per_block(c));
+	uint64_t needed = (c->room + per_block(c) - 1) / per_block(c);
+	uint64_t blocks = MAX(entries(c), needed);
 	int rc = 0;
 
+	while (blocks > needed && !c->refs[blocks - 1])
+		blocks--;
 	for (uint64_t b = 0; !rc && b < blocks; b++)
 		rc = pass_block(c, b, how);
 	if (!rc && how & QCOW2_REFS_WRITE) {
