@@ -189,20 +189,6 @@ const char *control_text(const json_t *object, const char *key)
 	return s ? s : "";
 }
 
-const json_t *control_find_disk(const json_t *status, const char *id)
-{
-	size_t i;
-	json_t *disk;
-
-	json_array_foreach(json_object_get(status, "disks"), i, disk)
-	{
-		if (!strcmp(control_text(disk, "id"), id))
-			return disk;
-	}
-	fail(ENOENT, "it has no disk %s", id);
-	return NULL;
-}
-
 int control_call(const char *name, const struct api_question *question)
 {
 	json_t *result = NULL;

@@ -14,9 +14,6 @@ int control_ask(const char *name, const struct api_question *question, json_t **
 /* The same, and prints the answer, where it says anything, as JSON on standard output. */
 int control_call(const char *name, const struct api_question *question);
 
-/* A disk as the VM's status has it, borrowed from there; NULL with a message. */
-const json_t *control_find_disk(const json_t *status, const char *id);
-
 /* A member that is text; "" where there is none. */
 const char *control_text(const json_t *object, const char *key);
 

@@ -12,6 +12,7 @@
 #include "cli/command.h"
 #include "cli/control.h"
 #include "cli/signals.h"
+#include "cli/vm_disk.h"
 #include "vmm/disk.h"
 #include "vmm/disk_new.h"
 
@@ -24,39 +25,6 @@
 #include <unistd.h>
 
 #define WORDS_MAX 640
-
-/* A disk as the VM's status has it; the texts are the status's. */
-struct found {
-	json_t *status;
-	const char *path, *format, *overlay, *cache;
-	uint64_t size;
-	int pid;
-};
-
-static void take(struct found *f, const json_t *disk)
-{
-	f->path = control_text(disk, "path");
-	f->format = control_text(disk, "format");
-	f->overlay = control_text(disk, "overlay");
-	f->cache = control_text(disk, "cache");
-	f->size = (uint64_t)json_integer_value(json_object_get(disk, "size"));
-	f->pid = (int)json_integer_value(json_object_get(f->status, "pid"));
-}
-
-/* f->status is the caller's to let go of, also on failure. */
-static int find(struct found *f, const char *vm, const char *id)
-{
-	const struct api_question question = {.verb = "status"};
-	int rc = control_ask(vm, &question, &f->status);
-	const json_t *disk = rc ? NULL : control_find_disk(f->status, id);
-
-	if (rc)
-		return rc;
-	if (!disk)
-		return fail_context(-ENOENT, "%s", vm);
-	take(f, disk);
-	return 0;
-}
 
 static json_t *arguments(const char *id, const char *keys)
 {
@@ -248,8 +216,8 @@ static int mirror(const struct command_options *o)
 {
 	const char *vm = o->words.items[0], *id = o->words.items[1], *keys = o->words.items[2];
 	struct mirror m = {.takes_over = o->takes_over};
-	struct found f = {0};
-	int rc = keys ? find(&f, vm, id) : fail(EINVAL, "to which image? path=FILE");
+	struct vm_disk f = {0};
+	int rc = keys ? vm_disk_find(&f, vm, id) : fail(EINVAL, "to which image? path=FILE");
 
 	m.size = f.size;
 	rc = rc ? rc : start(&m);
@@ -280,21 +248,7 @@ int cmd_mirror_disk(int argc, char **argv)
 
 /* ---- snapshot-disk ---- */
 
-/* Where the VM's own name for the image leads to. Malloc'd. */
-static char *absolute(const struct found *f)
-{
-	CLEANUP_FREE char *name = NULL;
-	char *path;
-
-	if (asprintf(&name, "/proc/%d/cwd/%s", f->pid, f->path) < 0)
-		return NULL;
-	path = realpath(f->path[0] == '/' ? f->path : name, NULL);
-	if (!path)
-		failno(errno, "%s, which the VM has", f->path);
-	return path;
-}
-
-static int check_source(const struct found *f)
+static int check_source(const struct vm_disk *f)
 {
 	return strcmp(f->overlay, "none")
 		       ? fail(ENOTSUP, "it has an overlay already, %s", f->overlay)
@@ -308,7 +262,7 @@ static void put_doubled(FILE *out, const char *path)
 }
 
 /* Malloc'd; NULL: there is no memory. */
-static char *keys_of(const char *path, const char *format, const struct found *f)
+static char *keys_of(const char *path, const char *format, const struct vm_disk *f)
 {
 	char *keys = NULL;
 	size_t len;
@@ -323,7 +277,7 @@ static char *keys_of(const char *path, const char *format, const struct found *f
 	return keys;
 }
 
-static int pass(const char *vm, const char *id, const struct found *f, const char *path)
+static int pass(const char *vm, const char *id, const struct vm_disk *f, const char *path)
 {
 	CLEANUP_FREE char *real = realpath(path, NULL);
 	CLEANUP_FREE char *keys = real ? keys_of(real, "qcow2", f) : NULL;
@@ -350,12 +304,12 @@ static int snapshot(const struct command_options *o)
 {
 	const char *vm = o->words.items[0], *id = o->words.items[1], *path = o->words.items[2];
 	CLEANUP_FREE char *backing = NULL;
-	struct found f = {0};
-	int rc = path ? find(&f, vm, id) : fail(EINVAL, "in which new file?");
+	struct vm_disk f = {0};
+	int rc = path ? vm_disk_find(&f, vm, id) : fail(EINVAL, "in which new file?");
 
 	rc = rc ? rc : check_source(&f);
 	if (!rc) {
-		backing = absolute(&f);
+		backing = vm_disk_path(&f);
 		rc = backing ? 0 : -ENOENT;
 	}
 	if (!rc) {
@@ -393,7 +347,7 @@ int cmd_snapshot_disk(int argc, char **argv)
 /* ---- commit-disk ---- */
 
 /* The keys of the file that backs the image which the VM has, malloc'd, or NULL with a message. */
-static char *find_backing(const struct found *f, const char *path)
+static char *find_backing(const struct vm_disk *f, const char *path)
 {
 	const struct chain_options o = {.path = path,
 		.format = IMAGE_QCOW2,
@@ -435,7 +389,8 @@ static int open_backing(struct disk_files *files, const struct disk_config *d)
 	return rc;
 }
 
-static int commit_to(struct mirror *m, struct question *q, const struct found *f, const char *path)
+static int commit_to(
+	struct mirror *m, struct question *q, const struct vm_disk *f, const char *path)
 {
 	CLEANUP_FREE char *keys = find_backing(f, path);
 	struct disk_files files;
@@ -461,13 +416,13 @@ static int commit(const struct command_options *o)
 		.verb = "commit-disk", .vm = o->words.items[0], .id = o->words.items[1]};
 	struct mirror m = {.takes_over = true};
 	CLEANUP_FREE char *path = NULL;
-	struct found f = {0};
-	int rc = find(&f, q.vm, q.id);
+	struct vm_disk f = {0};
+	int rc = vm_disk_find(&f, q.vm, q.id);
 
 	m.size = f.size;
 	rc = rc ? rc : start(&m);
 	if (!rc) {
-		path = absolute(&f);
+		path = vm_disk_path(&f);
 		rc = path ? commit_to(&m, &q, &f, path) : -ENOENT;
 	}
 	signals_finish(&m.signals);

@@ -9,52 +9,14 @@
 #include "cli/cli.h"
 #include "cli/command.h"
 #include "cli/control.h"
+#include "cli/vm_disk.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
 #define SECTOR 512u
-
-static int same_file(int dir, const char *name, const struct stat *st)
-{
-	struct stat other;
-
-	return fstatat(dir, name, &other, 0) == 0 && other.st_dev == st->st_dev &&
-	       other.st_ino == st->st_ino;
-}
-
-/* The file of that name may be another by now, which is nobody's to change. 0 or -errno. */
-static int check_open(int pid, const struct stat *st, const char *path)
-{
-	char name[32];
-	const struct dirent *e;
-	bool found = false;
-	DIR *dir;
-
-	snprintf(name, sizeof(name), "/proc/%d/fd", pid);
-	dir = opendir(name);
-	if (!dir)
-		return failno(errno, "%s, where the VM's open files are to be seen", name);
-	while (!found && (e = readdir(dir)))
-		found = same_file(dirfd(dir), e->d_name, st);
-	closedir(dir);
-	return found ? 0 : fail(ESTALE, "%s is not the file any more that the VM has open", path);
-}
-
-static int open_image(int pid, const char *path)
-{
-	char *name = NULL;
-	int fd;
-
-	if (asprintf(&name, "/proc/%d/cwd/%s", pid, path) < 0)
-		return fail(ENOMEM, "out of memory");
-	fd = open(path[0] == '/' ? path : name, O_RDWR | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-	free(name);
-	return fd < 0 ? failno(errno, "%s", path) : fd;
-}
 
 static int check_size(const struct stat *st, const char *path, uint64_t size)
 {
@@ -72,39 +34,36 @@ static int check_size(const struct stat *st, const char *path, uint64_t size)
 	return 0;
 }
 
-static int grow(const json_t *status, const json_t *disk, uint64_t size)
+static int grow(const struct vm_disk *d, uint64_t size)
 {
-	int pid = (int)json_integer_value(json_object_get(status, "pid"));
-	const char *path = control_text(disk, "path");
+	CLEANUP_FREE char *path = NULL;
 	CLEANUP_FD int fd = -1;
 	struct stat st;
 	int rc;
 
-	if (strcmp(control_text(disk, "format"), "raw"))
+	if (strcmp(d->format, "raw"))
 		return fail(ENOTSUP,
 			"%s is a %s image, which stays as large as it is while a VM has it; kvick "
 			"image resize changes one that none has",
-			path, control_text(disk, "format"));
-	if (strcmp(control_text(disk, "overlay"), "none"))
+			d->path, d->format);
+	if (strcmp(d->overlay, "none"))
 		return fail(ENOTSUP, "with an overlay it stays as large as it was");
-	fd = open_image(pid, path);
-	if (fd < 0)
-		return fd;
-	if (fstat(fd, &st) < 0)
-		return failno(errno, "%s", path);
-	rc = check_size(&st, path, size);
-	if (!rc)
-		rc = check_open(pid, &st, path);
+	path = vm_disk_path(d);
+	if (!path)
+		return -ENOENT;
+	fd = open(path, O_RDWR | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return failno(errno, "%s", d->path);
+	rc = check_size(&st, d->path, size);
+	rc = rc ? rc : vm_disk_check(d, &st);
 	if (!rc && ftruncate(fd, (off_t)size) < 0)
-		rc = failno(errno, "%s", path);
+		rc = failno(errno, "%s", d->path);
 	return rc;
 }
 
 static int grow_file(const char *vm, const char *id, const char *text_of_size)
 {
-	const struct api_question question = {.verb = "status"};
-	json_t *status = NULL;
-	const json_t *disk;
+	struct vm_disk d;
 	uint64_t size;
 	int rc = parse_size(text_of_size, &size);
 
@@ -112,15 +71,13 @@ static int grow_file(const char *vm, const char *id, const char *text_of_size)
 		return fail(EINVAL,
 			"size %s: must be a size: MiB, or with a suffix B, K, M, G or T",
 			text_of_size);
-	rc = control_ask(vm, &question, &status);
-	if (rc < 0)
-		return rc;
-	disk = control_find_disk(status, id);
-	rc = disk ? grow(status, disk, size) : -ENOENT;
-	if (rc < 0 && disk)
-		fail_context(rc, "disk %s", id);
-	json_decref(status);
-	return rc < 0 ? fail_context(rc, "%s", vm) : 0;
+	rc = vm_disk_find(&d, vm, id);
+	if (!rc) {
+		rc = grow(&d, size);
+		rc = rc ? fail_context(rc, "%s: disk %s", vm, id) : 0;
+	}
+	json_decref(d.status);
+	return rc;
 }
 
 static int resize(const struct command_options *o)

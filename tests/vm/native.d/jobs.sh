@@ -85,6 +85,11 @@ test_disk_mirror_refused() {
 	refused_by 'vm: disk disk: in which new file?' snapshot-disk vm disk
 	refused_by 'vm: disk disk: image small: is there already' snapshot-disk vm disk small
 	[ ! -e copy ] || fail 'a copy is left'
+	mv disk other
+	qemu-img create -q -f qcow2 -b other -F raw disk
+	refused_by 'vm: disk disk: disk is not the file any more that the VM has open' snapshot-disk vm disk over
+	refused_by 'disk is not the file any more that the VM has open' commit-disk vm disk
+	mv other disk
 	finds_all disk raw
 	writing --disk path=disk,overlay=memory
 	refused_by 'vm: disk disk: it has an overlay already' snapshot-disk vm disk over
