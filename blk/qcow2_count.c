@@ -295,12 +295,13 @@ int qcow2_saved_read(struct qcow2_saved *s, struct blk *file, const struct qcow2
 static void walk_snapshots(struct qcow2_count *c)
 {
 	const struct qcow2_claim by = {QCOW2_IS_SNAPSHOTS, QCOW2_AT_SNAPSHOT_TABLE, 1, false};
-	uint64_t at = c->h.snapshot_table;
+	uint64_t at = c->h.snapshot_table, end = c->in_file * c->cluster;
+	uint32_t i, n = c->h.info.snapshots;
 	struct qcow2_saved s;
 
-	for (uint32_t i = 0; i < c->h.info.snapshots; i++, at += s.len) {
+	for (i = 0; i < n && at < end; i++, at += s.len) {
 		struct qcow2_claim entry = {QCOW2_IS_L1, at, 1, false};
-		int rc = qcow2_saved_read(&s, c->file, &c->h, at, c->in_file * c->cluster);
+		int rc = qcow2_saved_read(&s, c->file, &c->h, at, end);
 
 		if (rc == -EINVAL)
 			corrupt(c, at, "a snapshot's entry makes no sense");
@@ -312,6 +313,9 @@ static void walk_snapshots(struct qcow2_count *c)
 			corrupt(c, at, "a snapshot's entry does not say how large the disk was");
 		walk_l1(c, &entry, s.l1, s.l1_entries);
 	}
+	/* What the file ends before is zeroes, once something is put behind it. */
+	if (at >= end)
+		at += (uint64_t)(n - i) * QCOW2_SNAPSHOT_LEN;
 	qcow2_claim(c, &by, c->h.snapshot_table, at - c->h.snapshot_table);
 }
 

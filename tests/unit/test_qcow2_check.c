@@ -540,6 +540,28 @@ static void test_doubt_keeps(void **state)
 	close(fd);
 }
 
+static void end_in_snapshots(struct qcow2_image *i, void *arg)
+{
+	memset(qi_cluster(i, QI_PACKED), 0, C(1));
+	put_be64(i->bytes + QCOW2_AT_SNAPSHOT_TABLE, C(QI_PACKED));
+	put_be32(i->bytes + QCOW2_AT_SNAPSHOTS, 100);
+	qi_entry(i, QI_REFS, 0, 0);
+}
+
+/* The file ends before its snapshot table does: a block that is put behind it is no part of that.
+ */
+static void test_file_ends_in_snapshots(void **state)
+{
+	struct qcow2_report r;
+
+	write_image(9, end_in_snapshots, NULL);
+	/* The second finds in the file what the first has made room for. */
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(check(&r, "t", QCOW2_REPAIR_ALL), 0);
+	assert_int_equal(r.corruptions_fixed + r.leaks_fixed, 0);
+	assert_null(strstr(findings, "refcount"));
+}
+
 /* 2 MiB clusters, of whose refcounts the table could have a million blocks in holes. */
 static void test_holes_of_refcounts(void **state)
 {
@@ -571,6 +593,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_same_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_crowd_of_snapshots, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_doubt_keeps, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_file_ends_in_snapshots, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_holes_of_refcounts, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_sound, setup, teardown),
 	};
