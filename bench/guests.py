@@ -60,13 +60,15 @@ def family(pid):
 
 
 def cpu_seconds(pid):
-    """proc(5): what all threads of the process and of its helpers had, less what of it was the guest's."""
-    ticks = 0
+    """proc(5): what all threads of the process and of its helpers had, less what of it was the guest's; and how much of
+    that was in the kernel."""
+    ticks = kernel = 0
     for p in family(pid):
         with open(f'/proc/{p}/stat', encoding='ascii') as f:
             fields = f.read().rsplit(')', 1)[1].split()
         ticks += int(fields[11]) + int(fields[12]) - int(fields[40])
-    return ticks / TICK
+        kernel += int(fields[12])
+    return ticks / TICK, kernel / TICK
 
 
 def kvm_counters():
@@ -111,7 +113,8 @@ class Guest:
         return found
 
     def sample(self):
-        return {'cpu': cpu_seconds(self.process.pid), **kvm_counters(), **(self.own_exits() if self.exits else {})}
+        cpu, kernel = cpu_seconds(self.process.pid)
+        return {'cpu': cpu, 'kernel': kernel, **kvm_counters(), **(self.own_exits() if self.exits else {})}
 
     def load(self, *words):
         """How much a second of what the load counts, and what each of it took."""

@@ -13,9 +13,8 @@
 #include <sys/socket.h>
 
 #define BATCH 32u
-#define ROUNDS 4u    /* batches taken before others have their turn */
-#define LARGE KIB(8) /* sent at once */
-#define QUEUE 512u   /* packets */
+#define ROUNDS 4u  /* batches taken before others have their turn */
+#define QUEUE 512u /* packets */
 #define QUEUE_BYTES MIB(1)
 #define SOCKET_BYTES MIB(4)  /* as far as the host lets an ordinary user have them */
 #define SLOT (FRAME_MAX + 1) /* one byte more shows what is too long */
@@ -171,23 +170,8 @@ static void hold(struct link *l, const void *frame, size_t len)
 	l->backlog += len;
 }
 
-/* False where the socket is full. A guest that is gone takes everything. */
-static bool send_now(struct link *l, const void *frame, size_t len)
-{
-	struct iovec iov[2] = {{header_to_send(), sizeof(out_header)}, {.iov_len = len}};
-	const struct msghdr m = {.msg_iov = iov, .msg_iovlen = 2};
-
-	memcpy(&iov[1].iov_base, &frame, sizeof(frame));
-	return sendmsg(l->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0 || errno != EAGAIN;
-}
-
 void link_send(struct link *l, const void *frame, size_t len)
 {
-	if (len >= LARGE) {
-		link_flush(l);
-		if (!l->backlog && send_now(l, frame, len))
-			return;
-	}
 	hold(l, frame, len);
 	if (l->last - l->first == BATCH)
 		link_flush(l);

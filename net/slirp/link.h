@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // The guest's end of the wire: packets in and out of a socket, many at a time.
 //
-// What goes out is gathered until link_flush, or sent at once where it is so large that to copy it
-// would cost more than the call saves. A guest that does not read has what is for it held, up to a
-// bound, and then dropped; who makes it looks at link_backlog, and stops for as long.
+// What goes out is gathered until link_flush: to copy it costs less than to wake the monitor for
+// each packet. A guest that does not read has what is for it held, up to a bound, and then dropped;
+// who makes it looks at link_backlog, and stops for as long.
 #ifndef NET_SLIRP_LINK_H
 #define NET_SLIRP_LINK_H
 
