@@ -18,6 +18,7 @@
 #include "blk/qcow2_snapshot.h"
 #include "tests/fuzz/memory_file.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -98,7 +99,9 @@ static void repair(void)
 		struct qcow2_report r = {0};
 		int rc = qcow2_check(&r, file, QCOW2_REPAIR_ALL);
 
-		check(i == 0 || rc == 0);
+		/* A table that the file's end cut off may be in the file then, and refer to more
+		 * than there is room for. */
+		check(i == 0 || rc == 0 || rc == -EFBIG);
 		if (rc || !(r.corruptions_fixed + r.leaks_fixed)) {
 			blk_destroy(file);
 			return;
