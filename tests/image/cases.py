@@ -324,23 +324,28 @@ def test_convert_in_use(place):
 
 
 def interrupt(place, signo, old):
-    """Ends a convert in the middle of it, as early and late as the dice have it."""
+    """Ends ten converts in the middle of it, as early and late as the dice have it; one that was quicker is done."""
     words = [place.program, "image", "convert", "--to", "qcow2", "--compress", "zlib", "big", "dst"]
-    if old:
-        with open(place.path("dst"), "w", encoding="ascii") as out:
-            out.write("old")
-    before = place.names()
-    ended = 0
+    done = 0
     for i in range(10):
+        if old:
+            with open(place.path("dst"), "w", encoding="ascii") as out:
+                out.write("old")
+        before = place.names()
         child = subprocess.Popen(words, cwd=place.folder, stderr=subprocess.DEVNULL)
         time.sleep(0.01 + 0.02 * i)
         child.send_signal(signo)
-        ended += child.wait(60) == -signo
+        status = child.wait(60)
+        if status == 0:
+            done += 1
+            os.unlink(place.path("dst"))
+            continue
+        expect(status == -signo, f"signal {signo}: status {status}")
         expect(place.names() == before, f"signal {signo} leaves {place.names()}")
-    expect(ended == 10, f"only {ended} of 10 were ended by signal {signo}")
-    if old:
-        with open(place.path("dst"), encoding="ascii") as file:
-            expect(file.read() == "old", "what was there is damaged")
+        if old:
+            with open(place.path("dst"), encoding="ascii") as file:
+                expect(file.read() == "old", "what was there is damaged")
+    expect(done < 5, f"{done} of 10 were done before signal {signo}")
 
 
 def test_convert_interrupted(place):
