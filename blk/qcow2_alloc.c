@@ -571,6 +571,10 @@ static void release(struct qcow2_waiter *w, int rc)
 void qcow2_release(struct qcow2 *q)
 {
 	q->release.go = release;
-	if (!q->releasing && !q->inflight[!q->epoch])
-		release(&q->release, 0);
+	if (q->releasing || q->inflight[!q->epoch])
+		return;
+	release(&q->release, 0);
+	/* What waits for room may have come too late for the cycle that has ended. */
+	if (!q->releasing && q->free_room.first)
+		qcow2_cycle_start(q);
 }

@@ -293,11 +293,41 @@ static void test_errors(void **state)
 	}
 }
 
+/* ---- much that is freed ---- */
+
+static void submit(unsigned i, enum blk_op op, struct blk *b, uint64_t len)
+{
+	one[i] = (struct one){.r = {.op = op, .len = len, .done = one_done}};
+	blk_submit(b, &one[i].r);
+}
+
+/* More than can wait to be freed, while a flush is under way that is to free none of it. */
+static void test_many_freed(void **state)
+{
+	struct blk *b;
+
+	run_ok("qemu-img create -f qcow2 -o cluster_size=512 a 2M");
+	b = open_ok("a");
+	for (unsigned parity = 0; parity < 2; parity++)
+		for (uint64_t off = parity * 512; off < MIB(2); off += 1024)
+			assert_int_equal(blk_write_now(b, off, buf[0], 512), 0);
+	assert_int_equal(blk_flush_now(b), 0);
+	submit(0, BLK_FLUSH, b, 0);
+	submit(1, BLK_DISCARD, b, MIB(2));
+	while (engine.count)
+		faulty_step(&engine);
+	assert_true(one[0].over && one[1].over);
+	assert_int_equal(one[0].rc | one[1].rc, 0);
+	blk_destroy(b);
+	run_ok("qemu-img check a");
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_any_order),
 		cmocka_unit_test(test_errors),
+		cmocka_unit_test(test_many_freed),
 	};
 
 	log_set_level(LOG_LEVEL_ERROR);
