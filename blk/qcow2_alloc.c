@@ -302,9 +302,11 @@ static int make_block(struct qcow2 *q, uint64_t index, struct qcow2_waiter *w)
  */
 static int grow_plan(struct qcow2 *q)
 {
-	uint64_t first = q->tail >> block_bits(q), before = 0,
+	uint64_t first = MAX(q->tail >> block_bits(q), q->refs.count), before = 0,
 		 most = QCOW2_REFS_BYTES_MAX / q->cluster;
 
+	/* What the table has blocks for stays in them: the new ones count from there on. */
+	q->tail = MAX(q->tail, first << block_bits(q));
 	q->grow.blocks = 1;
 	while (q->grow.blocks != before) {
 		uint64_t entries = first + q->grow.blocks;

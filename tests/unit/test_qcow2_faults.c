@@ -322,12 +322,32 @@ static void test_many_freed(void **state)
 	run_ok("qemu-img check a");
 }
 
+/* ---- another size ---- */
+
+/* Where the refcount table has to become larger for the new L1 table. */
+static void test_resize_refcount_table(void **state)
+{
+	qcow2_use_tools();
+	for (uint64_t kib = 7970; kib < 8040; kib += 10) {
+		struct blk *b;
+
+		run_ok("rm -f a && qemu-img create -f qcow2 -o cluster_size=512 a 16M &&"
+		       "qemu-io -c 'write -P 7 0 %lluk' a",
+			(unsigned long long)kib);
+		b = open_ok("a");
+		assert_int_equal(blk_resize(b, MIB(200)), 0);
+		blk_destroy(b);
+		run_ok("qemu-img check a");
+	}
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_any_order),
 		cmocka_unit_test(test_errors),
 		cmocka_unit_test(test_many_freed),
+		cmocka_unit_test(test_resize_refcount_table),
 	};
 
 	log_set_level(LOG_LEVEL_ERROR);
