@@ -147,6 +147,7 @@ static int grow_l1(struct qcow2 *q, uint32_t count)
 	q->l1 = t;
 	put_be64(q->header + QCOW2_AT_L1, t.at);
 	put_be32(q->header + QCOW2_AT_L1_ENTRIES, count);
+	q->header_dirty = true;
 	qcow2_free_later(q, old, old_count);
 	return 0;
 }
@@ -158,21 +159,17 @@ static int write_size(struct qcow2 *q, uint64_t size)
 	return flush_all(q);
 }
 
-/* What is new is zeroes, also where there was something in the last cluster, or is in the backing
- * file. */
+/* What is new is zeroes, also where there was something in the last cluster, is in the backing
+ * file, or was left by one that made it smaller and was interrupted. */
 static int grow(struct qcow2 *q, uint64_t size)
 {
 	uint64_t old = q->blk.size, needed = qcow2_l1_needed(size, q->cluster_bits, false);
-	uint64_t there = align_up(old, q->cluster);
 	int rc = needed > q->l1.count ? grow_l1(q, (uint32_t)needed) : 0;
 
-	if (q->backing)
-		there = MAX(there, q->backing->size);
 	if (rc)
 		return rc;
 	q->blk.size = size;
-	rc = blk_clear_now(
-		&q->blk, BLK_WRITE_ZEROES, BLK_UNMAP, old, MIN(there, size) - MIN(old, size));
+	rc = blk_clear_now(&q->blk, BLK_WRITE_ZEROES, BLK_UNMAP, old, size - old);
 	rc = rc ? rc : write_size(q, size);
 	if (rc)
 		q->blk.size = old;

@@ -324,10 +324,64 @@ static void test_many_freed(void **state)
 
 /* ---- another size ---- */
 
+/* As fail_each, of a change of the size: what is on the disk stays there, what is new is zeroes. */
+static bool resize_with(unsigned fail_at, uint64_t kept, uint64_t small, uint64_t large)
+{
+	static uint8_t got[MIB(16)], zeroes[MIB(16)];
+	struct blk *b = open_ok("a");
+	uint64_t before = b->size;
+	unsigned failed;
+
+	faulty_init(&engine, loop, 4711);
+	engine.fail_at = fail_at;
+	engine.fail_with = ENOSPC;
+	engine.for_good = true;
+	blk_resize(b, before == small ? large : small);
+	failed = engine.failed;
+	blk_destroy(b);
+	engine.fail_at = 0;
+	if (run_status("qemu-img check a") % 3)
+		fail_msg("operation %u fails: %d", fail_at, system("cat said >&2"));
+	b = open_ok("a");
+	assert_true(b->size == small || b->size == large);
+	before = b->size;
+	assert_int_equal(blk_resize(b, large), 0);
+	assert_int_equal(blk_read_now(b, 0, got, large), 0);
+	assert_memory_equal(got, shadow.data, kept);
+	if (before == small)
+		assert_memory_equal(got + small, zeroes, large - small);
+	blk_destroy(b);
+	run_ok("qemu-img check a || test $? = 3");
+	return failed;
+}
+
+static void resize_each(uint64_t kept, uint64_t small, uint64_t large)
+{
+	unsigned at = 1;
+
+	do
+		run_ok("cp t a");
+	while (resize_with(at, kept, small, large) && (at += scale > 1 ? 1 : 5));
+	assert_true(at > 10);
+}
+
+static void test_resize_errors(void **state)
+{
+	qcow2_use_tools();
+	run_ok("qemu-img create -f qcow2 -o cluster_size=512 t 12M && qemu-io -c 'write -P 5 0 "
+	       "12M' t");
+	shadow_take("t", MIB(12));
+	resize_each(KIB(64), KIB(64), MIB(12));
+	run_ok("qemu-io -f raw -c 'write -P 6 0 12M' shadow && rm -f base && mv shadow base &&"
+	       "qemu-img create -f qcow2 -o cluster_size=512 -b base -F raw t 32k &&"
+	       "qemu-io -c 'write -P 7 0 16k' t");
+	shadow_take("t", KIB(32));
+	resize_each(KIB(32), KIB(32), MIB(12));
+}
+
 /* Where the refcount table has to become larger for the new L1 table. */
 static void test_resize_refcount_table(void **state)
 {
-	qcow2_use_tools();
 	for (uint64_t kib = 7970; kib < 8040; kib += 10) {
 		struct blk *b;
 
@@ -347,6 +401,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_any_order),
 		cmocka_unit_test(test_errors),
 		cmocka_unit_test(test_many_freed),
+		cmocka_unit_test(test_resize_errors),
 		cmocka_unit_test(test_resize_refcount_table),
 	};
 
