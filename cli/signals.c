@@ -2,6 +2,7 @@
 // Signals through a signalfd.
 #include "cli/signals.h"
 #include "base/log.h"
+#include "base/util.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -17,6 +18,21 @@ static void ready(void *arg, uint32_t events)
 		s->got(s->arg, (int)info.ssi_signo);
 }
 
+/*
+ * Those that were not ignored when we were started, as nohup and a shell without job control have
+ * it: a signalfd brings an ignored one, too.
+ */
+static void fill_set(sigset_t *set)
+{
+	static const int asking[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+	struct sigaction old;
+
+	sigemptyset(set);
+	for (unsigned i = 0; i < ARRAY_SIZE(asking); i++)
+		if (sigaction(asking[i], NULL, &old) < 0 || old.sa_handler != SIG_IGN)
+			sigaddset(set, asking[i]);
+}
+
 int signals_start(
 	struct signals *s, struct loop *loop, void (*got)(void *arg, int signo), void *arg)
 {
@@ -25,11 +41,7 @@ int signals_start(
 
 	*s = (struct signals){.loop = loop, .fd = -1, .got = got, .arg = arg};
 	s->watch = WATCH_INIT(ready, s);
-	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGHUP);
-	sigaddset(&set, SIGQUIT);
+	fill_set(&set);
 	signal(SIGPIPE, SIG_IGN);
 	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
 		return failno(errno, "signals");

@@ -14,8 +14,9 @@ struct signals {
 };
 
 /*
- * From now on SIGINT, SIGTERM, SIGHUP and SIGQUIT call `got` on the loop's thread; SIGPIPE is
- * ignored. To be called before any other thread is made, as they inherit the mask. 0 or -errno.
+ * From now on SIGINT, SIGTERM, SIGHUP and SIGQUIT call `got` on the loop's thread, but for those
+ * that are ignored, which stay so; SIGPIPE is ignored. To be called before any other thread is
+ * made, as they inherit the mask. 0 or -errno.
  */
 int signals_start(
 	struct signals *s, struct loop *loop, void (*got)(void *arg, int signo), void *arg);
