@@ -84,22 +84,43 @@ static int open_base(void)
 	return fd;
 }
 
-/* 0 with the lock held, -EAGAIN when another holds it. */
-static int take_lock(int fd)
-{
-	struct flock l = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+/* Bytes of the lock file, each a lock of its own. */
+enum lock { LOCK_LIFE, LOCK_TURN };
 
-	if (!fcntl(fd, F_OFD_SETLK, &l))
-		return 0;
-	return errno == EACCES ? -EAGAIN : -errno;
+static struct flock lock_of(enum lock which, short type)
+{
+	return (struct flock){
+		.l_type = type, .l_whence = SEEK_SET, .l_start = (off_t)which, .l_len = 1};
 }
 
-/* Whether another holds it; takes nothing, so that looking disturbs no one. */
-static bool is_locked(int fd)
+/* 0 with the lock held, else -errno: where it does not wait for another that holds it, too. */
+static int take_lock(int fd, enum lock which, bool wait)
 {
-	struct flock l = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	struct flock l = lock_of(which, F_WRLCK);
+
+	return TEMP_FAILURE_RETRY(fcntl(fd, wait ? F_OFD_SETLKW : F_OFD_SETLK, &l)) ? -errno : 0;
+}
+
+/* Whether the VM lives; takes nothing, so that looking disturbs no one. */
+static bool is_alive(int fd)
+{
+	struct flock l = lock_of(LOCK_LIFE, F_WRLCK);
 
 	return !fcntl(fd, F_OFD_GETLK, &l) && l.l_type != F_UNLCK;
+}
+
+/* In a turn of its own, so that who sweeps is never taken for the VM, nor takes what is new. */
+static int take_life(int fd)
+{
+	struct flock over = lock_of(LOCK_TURN, F_UNLCK);
+	struct stat st;
+	int rc = take_lock(fd, LOCK_TURN, true);
+
+	if (!rc)
+		rc = take_lock(fd, LOCK_LIFE, false);
+	if (!rc && (fstat(fd, &st) < 0 || !st.st_nlink))
+		rc = -EAGAIN;
+	return rc || !fcntl(fd, F_OFD_SETLK, &over) ? rc : -errno;
 }
 
 static bool is_dot(const char *name)
@@ -137,7 +158,7 @@ static int remove_entry(int dir, const char *name, void *arg)
 	return 0;
 }
 
-/* Empties and removes a directory whose lock the caller holds. */
+/* Empties and removes a directory of which the caller holds either lock. */
 static void remove_locked(int base, int dir, const char *name)
 {
 	each_entry(dir, remove_entry, NULL);
@@ -145,8 +166,9 @@ static void remove_locked(int base, int dir, const char *name)
 	unlinkat(base, name, AT_REMOVEDIR);
 }
 
-/* 0: nothing of that name is there any more; -EBUSY: the VM lives; -EAGAIN: look again. */
-static int sweep_one(int base, const char *name)
+/* 0: nothing of that name is there any more; -EBUSY: the VM lives, or without `wait` another is at
+ * it; -EAGAIN: look again. */
+static int sweep_one(int base, const char *name, bool wait)
 {
 	CLEANUP_FD int dir = openat(base, name, DIR_FLAGS);
 	CLEANUP_FD int lock = -1;
@@ -159,7 +181,7 @@ static int sweep_one(int base, const char *name)
 			return 0;
 		return -EAGAIN;
 	}
-	if (take_lock(lock) < 0)
+	if (is_alive(lock) || take_lock(lock, LOCK_TURN, wait) < 0 || is_alive(lock))
 		return -EBUSY;
 	remove_locked(base, dir, name);
 	return 0;
@@ -169,7 +191,7 @@ static int sweep_entry(int base, const char *name, void *arg)
 {
 	unsigned *left = arg;
 
-	sweep_one(base, name);
+	sweep_one(base, name, false);
 	return --*left ? 0 : 1;
 }
 
@@ -178,10 +200,9 @@ static int try_create(struct rundir *d)
 {
 	CLEANUP_FD int dir = -1;
 	CLEANUP_FD int lock = -1;
-	struct stat st;
 
 	if (mkdirat(d->base, d->name, 0700) < 0) {
-		int rc = errno == EEXIST ? sweep_one(d->base, d->name) : -errno;
+		int rc = errno == EEXIST ? sweep_one(d->base, d->name, true) : -errno;
 
 		return rc ? rc : -EAGAIN;
 	}
@@ -192,7 +213,7 @@ static int try_create(struct rundir *d)
 	lock = openat(dir, "lock", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (lock < 0)
 		return errno == ENOENT || errno == EEXIST ? -EAGAIN : -errno;
-	if (take_lock(lock) < 0 || fstat(lock, &st) < 0 || !st.st_nlink)
+	if (take_life(lock) < 0)
 		return -EAGAIN;
 	d->fd = steal_fd(&dir);
 	d->lock = steal_fd(&lock);
@@ -265,7 +286,7 @@ static int look(struct rundir *d, const char *name)
 	if (d->fd < 0)
 		return -errno;
 	lock = openat(d->fd, "lock", O_RDWR | O_NOFOLLOW | O_CLOEXEC);
-	if (lock >= 0 && is_locked(lock))
+	if (lock >= 0 && is_alive(lock))
 		return 0;
 	close(steal_fd(&d->fd));
 	return -ENOENT;
@@ -323,7 +344,7 @@ static int list_in(
 
 		d.base = base;
 		if (look(&d, n->list[i]) < 0) {
-			sweep_one(base, n->list[i]);
+			sweep_one(base, n->list[i], false);
 			continue;
 		}
 		rc = each(arg, &d);

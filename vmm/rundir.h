@@ -6,14 +6,15 @@
 // BASE is $KVICK_RUNTIME_DIR, else /run/kvick for root, else $XDG_RUNTIME_DIR/kvick, else
 // /tmp/kvick-UID; it belongs to the user and to no one else.
 //
-// The VM lives as long as someone holds an open-file-description lock on `lock`: the kernel drops
-// it however the process ends, and no process number can be mistaken for another. Who makes a VM
-// holds the lock before anything else is in the directory, and looks afterwards whether the file is
-// still linked. Who finds a directory whose lock is free takes the lock, removes everything, `lock`
-// last, then the directory. A directory without `lock` is either being made or all but gone, so it
-// may be removed only when empty, which is what rmdir does; its maker then starts over. So any
-// number of makers and sweepers may run at once, and a process killed at any point leaves what the
-// next one clears away.
+// The VM lives as long as someone holds an open-file-description lock on the first byte of `lock`:
+// the kernel drops it however the process ends, and no process number can be mistaken for another.
+// Who makes a VM holds it before anything else is in the directory, and looks afterwards whether
+// the file is still linked. Who finds a directory whose lock is free removes everything, `lock`
+// last, then the directory. Both do so one after the other, with a lock on the second byte, so that
+// no one who is only sweeping looks like a VM that lives. A directory without `lock` is either
+// being made or all but gone, so it may be removed only when empty, which is what rmdir does; its
+// maker then starts over. So any number of makers and sweepers may run at once, and a process
+// killed at any point leaves what the next one clears away.
 #ifndef VMM_RUNDIR_H
 #define VMM_RUNDIR_H
 

@@ -165,6 +165,61 @@ static void name_of_the_dead(void **state)
 	rundir_remove(&d);
 }
 
+#define SWEPT 300
+#define FILES 20
+
+/* What a VM that was killed has left. */
+static void leave_dead(const char *name)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/%s", base, name);
+	assert_int_equal(mkdir(path, 0700), 0);
+	for (unsigned i = 0; i <= FILES; i++) {
+		if (i < FILES)
+			snprintf(path, sizeof(path), "%s/%s/vsock_%u", base, name, i);
+		else
+			snprintf(path, sizeof(path), "%s/%s/lock", base, name);
+		close(open(path, O_CREAT | O_WRONLY, 0600));
+	}
+}
+
+/* While others sweep, its name is free, and they are never taken for it. */
+static void name_that_is_swept(void **state)
+{
+	pid_t pids[2], self = getpid();
+
+	for (unsigned i = 0; i < 2; i++) {
+		pids[i] = fork();
+		while (!pids[i] && getppid() == self)
+			rundir_list(count, &(unsigned){0});
+		if (!pids[i])
+			_exit(0);
+	}
+	for (unsigned i = 0; i < SWEPT; i++) {
+		struct rundir d;
+
+		leave_dead("swept");
+		if (rundir_create(&d, "swept") < 0)
+			fail_msg("round %u: %s", i, last_error());
+		rundir_remove(&d);
+	}
+	for (unsigned i = 0; i < SWEPT; i++) {
+		struct rundir d;
+
+		leave_dead("swept");
+		if (rundir_open(&d, "swept") != -ENOENT)
+			fail_msg("round %u: the dead one lives", i);
+		while (present("swept"))
+			rundir_list(count, &(unsigned){0});
+	}
+	for (unsigned i = 0; i < 2; i++) {
+		kill(pids[i], SIGKILL);
+		waitpid(pids[i], NULL, 0);
+	}
+	assert_int_equal(running(), 0);
+}
+
 static void strangers(void **state)
 {
 	struct rundir d;
@@ -251,6 +306,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(made_up_names, setup, teardown),
 		cmocka_unit_test_setup_teardown(killed, setup, teardown),
 		cmocka_unit_test_setup_teardown(name_of_the_dead, setup, teardown),
+		cmocka_unit_test_setup_teardown(name_that_is_swept, setup, teardown),
 		cmocka_unit_test_setup_teardown(strangers, setup, teardown),
 		cmocka_unit_test_setup_teardown(others_directory, setup, teardown),
 		cmocka_unit_test_setup_teardown(many_at_once, setup, teardown),
