@@ -66,20 +66,42 @@ enum {
 	ASKED_EVENTS = 1u << 8,
 };
 
-static void ring(struct machine *m, unsigned what)
+/* Those that come with parked vCPUs, which stay so until they have been answered. */
+#define ASKED_PARKED                                                                               \
+	(ASKED_RESET | ASKED_POWEROFF | ASKED_TRIPLE_FAULT | ASKED_KVM_ERROR | ASKED_PANIC_DONE |  \
+		ASKED_EJECT)
+
+static void note(struct machine *m, unsigned what)
+{
+	__atomic_fetch_or(&m->asked, what, __ATOMIC_SEQ_CST);
+}
+
+static void ring(struct machine *m)
 {
 	uint64_t one = 1;
 
-	__atomic_fetch_or(&m->asked, what, __ATOMIC_ACQ_REL);
 	if (write(m->asked_watch.fd, &one, sizeof(one)) < 0)
 		log_error("machine %s: %s", m->cfg.name, strerror(errno));
 }
 
-static void ask(struct machine *m, unsigned what)
+static void tell(struct machine *m, unsigned what)
+{
+	note(m, what);
+	ring(m);
+}
+
+static void ask_all_to_park(struct machine *m)
 {
 	for (uint32_t i = 0; i < m->cpus; i++)
 		vcpu_ask_to_park(m->cpu[i]);
-	ring(m, what);
+}
+
+/* Noted first: who lets vCPUs go on just now sees it, or is undone. */
+static void ask(struct machine *m, unsigned what)
+{
+	note(m, what);
+	ask_all_to_park(m);
+	ring(m);
 }
 
 static void guest_power_off(void *arg)
@@ -97,13 +119,13 @@ static void guest_panicked(void *arg, enum devices_panic how)
 	if (how == PANIC_DONE)
 		ask(arg, ASKED_PANIC_DONE);
 	else
-		ring(arg, ASKED_PANIC_SAID);
+		tell(arg, ASKED_PANIC_SAID);
 }
 
 static void disk_stopped(void *arg, const char *why)
 {
 	machine_note_stop(arg, why);
-	ring(arg, ASKED_DISK_STOP);
+	tell(arg, ASKED_DISK_STOP);
 }
 
 static void disk_warned(void *arg, const char *what)
@@ -125,7 +147,7 @@ static void guest_ejected(void *arg, unsigned slots)
 
 void machine_ring_events(struct machine *m)
 {
-	ring(m, ASKED_EVENTS);
+	tell(m, ASKED_EVENTS);
 }
 
 static void vcpu_ended(void *arg, struct vcpu *v, enum vcpu_end why)
@@ -163,16 +185,25 @@ void machine_tell(struct machine *m, const char *what)
 
 void machine_park_all(struct machine *m)
 {
-	for (uint32_t i = 0; i < m->cpus; i++)
-		vcpu_ask_to_park(m->cpu[i]);
+	ask_all_to_park(m);
 	for (uint32_t i = 0; i < m->cpus; i++)
 		vcpu_park(m->cpu[i]);
 }
 
+static bool has_asked(const struct machine *m)
+{
+	return __atomic_load_n(&m->asked, __ATOMIC_SEQ_CST) & ASKED_PARKED;
+}
+
 void machine_resume_all(struct machine *m)
 {
+	if (has_asked(m))
+		return;
 	for (uint32_t i = 0; i < m->cpus; i++)
 		vcpu_resume(m->cpu[i]);
+	/* The first of them may have asked before the last was resumed. */
+	if (has_asked(m))
+		ask_all_to_park(m);
 }
 
 /* A guest that panics and is to be restarted reboots by itself, if it is set to. */
@@ -185,10 +216,12 @@ static void on_panic(struct machine *m, bool done)
 	}
 	if (!done)
 		return;
-	if (m->cfg.restart)
-		machine_resume_all(m);
-	else
+	if (!m->cfg.restart) {
 		machine_end(m, END_PANIC);
+	} else if (m->state == MACHINE_RUNNING) {
+		machine_park_all(m); /* who asked may be about to park the last of them */
+		machine_resume_all(m);
+	}
 }
 
 static void on_reset(struct machine *m)

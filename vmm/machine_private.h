@@ -64,7 +64,8 @@ void machine_tell_events(struct machine *m);
 /* As devices_host.nic_event has it. */
 void machine_nic_event(void *arg, const char *nic, const char *what);
 
-/* Returns once no vCPU runs guest code, or lets them all go on. */
+/* Returns once no vCPU runs guest code, or lets them all go on: at once, or where one has asked for
+ * what it parked them for, once that has been done. */
 void machine_park_all(struct machine *m);
 void machine_resume_all(struct machine *m);
 

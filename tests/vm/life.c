@@ -239,6 +239,7 @@ void life_make(struct life *l)
 		.kernel_name = l->kernel,
 		.cmdline = l->cmdline,
 		.resettable = true,
+		.restart = l->restart,
 		.serial = true,
 		.serial_in = l->input[0],
 		.serial_out = l->console[1],

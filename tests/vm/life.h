@@ -17,6 +17,7 @@ struct life {
 	const char *kernel, *cmdline;
 	uint32_t cpus;
 	enum machine_transport transport;
+	bool restart; /* as of --on-reboot=restart */
 	/* As of --disk, of files that outlast the machines; NULL after the last. */
 	const char *disk_keys[LIFE_DISKS + 1];
 	const char *nic;                            /* as of --net; NULL: none */
