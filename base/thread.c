@@ -1,10 +1,22 @@
 // SPDX-License-Identifier: MIT
 #include "base/thread.h"
 
+#include "base/util.h"
+
 #include <signal.h>
 
 /* The usual 8 MiB may hold an aligned huge page, and one touch of it would then cost 2 MiB. */
 #define STACK_SIZE (256U << 10)
+
+/* All but what a thread does to itself: blocked, that would end the process past its handlers. */
+static void fill_blocked(sigset_t *set)
+{
+	static const int own[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS, SIGTRAP};
+
+	sigfillset(set);
+	for (unsigned i = 0; i < ARRAY_SIZE(own); i++)
+		sigdelset(set, own[i]);
+}
 
 int thread_start(pthread_t *thread, int signal, void *(*fn)(void *arg), void *arg)
 {
@@ -14,7 +26,7 @@ int thread_start(pthread_t *thread, int signal, void *(*fn)(void *arg), void *ar
 
 	if (rc)
 		return rc;
-	sigfillset(&blocked);
+	fill_blocked(&blocked);
 	if (signal)
 		sigdelset(&blocked, signal);
 	rc = pthread_attr_setstacksize(&attr, STACK_SIZE);

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
-// Starting threads: small stacks, and no signal but the one that is asked for.
+// Starting threads: small stacks, and no signal of others but the one that is asked for.
 #ifndef BASE_THREAD_H
 #define BASE_THREAD_H
 
 #include <pthread.h>
 
-/* Runs fn(arg) on a new thread, which has every signal blocked but `signal` (0: every one). Returns
- * 0 or a positive errno; the caller knows what the thread was for. The thread is to be joined. */
+/* Runs fn(arg) on a new thread, which has every signal blocked but `signal` (0: every one) and
+ * those of its own faults. Returns 0 or a positive errno; the caller knows what the thread was for.
+ * The thread is to be joined. */
 int thread_start(pthread_t *thread, int signal, void *(*fn)(void *arg), void *arg);
 
 #endif

@@ -85,6 +85,17 @@ test_signals() {
 	ends 137
 }
 
+# Whichever thread it dies of, or is ended by.
+test_terminal() {
+	ulimit -c 0
+	for end in keys SIGTERM/kvick SIGSEGV/kvick SIGABRT/kvick SIGSEGV/vcpu0 SIGBUS/vcpu0 SIGABRT/io; do
+		"$suite/on-terminal" "$end" "$build/kvick" boot "${base[@]}" --kernel "$guests/button" \
+			>out 2>&1 || fail "$(cat out)"
+	done
+	kvick ps # takes away what the dead have left
+	status_is 0
+}
+
 test_killed_monitor() {
 	start b button
 	kill -KILL "$pid"
