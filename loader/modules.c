@@ -117,8 +117,10 @@ static int read_text(const struct modules *m, const char *name, struct dep_text 
 	return 0;
 }
 
-static bool is_listed(const struct modules *m, const char *path, size_t len)
+static bool is_listed(const void *arg, const char *path, size_t len)
 {
+	const struct modules *m = arg;
+
 	for (size_t i = 0; i < m->count; i++)
 		if (strlen(m->v[i].path) == len && memcmp(m->v[i].path, path, len) == 0)
 			return true;
@@ -139,15 +141,12 @@ static char *file_name(const char *path)
 	return name;
 }
 
-/* For dep_each: paths come with all they need before them, the same ones again and again. */
+/* For dep_each: paths come with all they need before them. */
 static int list_module(void *arg, const char *path, size_t len)
 {
 	struct modules *m = arg;
-	struct module *v;
+	struct module *v = reallocarray(m->v, m->count + 1, sizeof(*v));
 
-	if (is_listed(m, path, len))
-		return 0;
-	v = reallocarray(m->v, m->count + 1, sizeof(*v));
 	if (!v)
 		return fail(ENOMEM, "no memory for a list of modules");
 	m->v = v;
@@ -162,11 +161,12 @@ static int list_module(void *arg, const char *path, size_t len)
 static int want_module(struct modules *m, const struct dep_text *dep,
 	const struct dep_text *builtin, const struct module_want *want)
 {
+	const struct dep_list list = {list_module, is_listed, m};
 	size_t len;
 	const char *line = dep_find(dep, want->name, &len);
 
 	if (line)
-		return dep_each(dep, line, len, list_module, m);
+		return dep_each(dep, line, len, &list);
 	if (want->optional || dep_is_builtin(builtin, want->name))
 		return 0;
 	return fail(ENOENT, "kernel %s needs module %s, which is neither built in nor in %s",

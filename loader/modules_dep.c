@@ -11,8 +11,7 @@
 
 struct walk {
 	const struct dep_text *dep;
-	int (*fn)(void *arg, const char *path, size_t len);
-	void *arg;
+	const struct dep_list *list;
 };
 
 static char plain(char c)
@@ -93,8 +92,12 @@ static int visit(const struct walk *w, const char *line, size_t len, unsigned de
 static int visit_path(const struct walk *w, const char *path, size_t n, unsigned depth)
 {
 	size_t len;
-	const char *line = find_path(w->dep, path, n, &len);
+	const char *line;
 
+	/* Each line names all that is needed, so that the same ones come again and again. */
+	if (w->list->is_listed(w->list->arg, path, n))
+		return 0;
+	line = find_path(w->dep, path, n, &len);
 	if (!line)
 		return fail(
 			ENOENT, "modules.dep has no line for %.*s, which is needed", (int)n, path);
@@ -121,13 +124,13 @@ static int visit(const struct walk *w, const char *line, size_t len, unsigned de
 			return rc;
 		end = start;
 	}
-	return w->fn(w->arg, line, own);
+	return w->list->is_listed(w->list->arg, line, own) ? 0
+							   : w->list->add(w->list->arg, line, own);
 }
 
-int dep_each(const struct dep_text *dep, const char *line, size_t len,
-	int (*fn)(void *arg, const char *path, size_t len), void *arg)
+int dep_each(const struct dep_text *dep, const char *line, size_t len, const struct dep_list *list)
 {
-	struct walk w = {.dep = dep, .fn = fn, .arg = arg};
+	const struct walk w = {.dep = dep, .list = list};
 
 	return visit(&w, line, len, 0);
 }

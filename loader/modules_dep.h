@@ -22,11 +22,17 @@ bool dep_is_builtin(const struct dep_text *builtin, const char *name);
 /* The line of modules.dep for `name`, not NUL-terminated, or NULL: "PATH: PATH PATH...". */
 const char *dep_find(const struct dep_text *dep, const char *name, size_t *len);
 
+/* Who is told of paths; `is_listed`: of this one it has been, and needs not be again. */
+struct dep_list {
+	int (*add)(void *arg, const char *path, size_t len);
+	bool (*is_listed)(const void *arg, const char *path, size_t len);
+	void *arg;
+};
+
 /*
- * Calls fn with each path that must be loaded for `line`, in order, those it needs first and its
- * own last. 0, or what fn returned, or -ELOOP.
+ * Adds each path that must be loaded for `line`, in order, those it needs first and its own last,
+ * once. 0, or what `add` returned, or -ELOOP.
  */
-int dep_each(const struct dep_text *dep, const char *line, size_t len,
-	int (*fn)(void *arg, const char *path, size_t len), void *arg);
+int dep_each(const struct dep_text *dep, const char *line, size_t len, const struct dep_list *list);
 
 #endif

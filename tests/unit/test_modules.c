@@ -171,6 +171,24 @@ static void test_no_modules_at_all(void **state)
 	modules_destroy(m);
 }
 
+#define CHAIN 31 /* modules, each of which needs all before it, and says so */
+
+/* As depmod writes it; read as it comes, it would take 2^30 steps. */
+static void test_each_names_all(void **state)
+{
+	struct modules *m;
+
+	shell("cd %s && for n in $(seq %d); do echo kernel/m$n.ko:"
+	      "$(for k in $(seq $((n - 1)) -1 1); do printf ' kernel/m%%d.ko' $k; done); done "
+	      "> modules.dep",
+		at("lib/modules/" VERSION), CHAIN);
+	assert_int_equal(resolve(&m, NULL, at("vmlinuz"), WANT("m31")), 0);
+	assert_int_equal(modules_count(m), CHAIN);
+	assert_string_equal(modules_file(m, 0), "m1.ko");
+	assert_string_equal(modules_file(m, CHAIN - 1), "m31.ko");
+	modules_destroy(m);
+}
+
 static void test_missing(void **state)
 {
 	struct modules *m;
@@ -232,6 +250,7 @@ int main(void)
 		WITH_FILES(test_read),
 		WITH_FILES(test_named_directory),
 		WITH_FILES(test_no_modules_at_all),
+		WITH_FILES(test_each_names_all),
 		WITH_FILES(test_missing),
 		WITH_FILES(test_of_another_kernel),
 		WITH_FILES(test_odd_lists),
