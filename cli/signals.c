@@ -5,7 +5,6 @@
 #include "base/util.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -36,20 +35,24 @@ static void fill_set(sigset_t *set)
 int signals_start(
 	struct signals *s, struct loop *loop, void (*got)(void *arg, int signo), void *arg)
 {
-	sigset_t set;
 	int rc;
 
 	*s = (struct signals){.loop = loop, .fd = -1, .got = got, .arg = arg};
 	s->watch = WATCH_INIT(ready, s);
-	fill_set(&set);
+	fill_set(&s->set);
 	signal(SIGPIPE, SIG_IGN);
-	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+	if (sigprocmask(SIG_BLOCK, &s->set, NULL) < 0)
 		return failno(errno, "signals");
-	s->fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	s->fd = signalfd(-1, &s->set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (s->fd < 0)
 		return failno(errno, "signals");
 	rc = loop_add(loop, &s->watch, s->fd, EPOLLIN);
 	return rc < 0 ? failno(-rc, "signals") : 0;
+}
+
+void signals_let_end(const struct signals *s, bool let)
+{
+	sigprocmask(let ? SIG_UNBLOCK : SIG_BLOCK, &s->set, NULL);
 }
 
 void signals_finish(struct signals *s)

@@ -5,10 +5,13 @@
 
 #include "base/loop.h"
 
+#include <signal.h>
+
 struct signals {
 	struct loop *loop;
 	struct watch watch;
 	int fd;
+	sigset_t set;
 	void (*got)(void *arg, int signo);
 	void *arg;
 };
@@ -20,6 +23,9 @@ struct signals {
  */
 int signals_start(
 	struct signals *s, struct loop *loop, void (*got)(void *arg, int signo), void *arg);
+
+/* Around what may wait for long before the loop runs: one of them ends the process at once. */
+void signals_let_end(const struct signals *s, bool let);
 
 /* Fine where signals_start failed or was not called on a zeroed struct. */
 void signals_finish(struct signals *s);

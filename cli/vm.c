@@ -48,13 +48,18 @@ int vm_configure(
 	return rc < 0 ? rc : config_check(&vm->cfg);
 }
 
-/* A file for output, opened now because nothing can be opened later. */
-static int open_output(const char *option, const char *path, int *fd)
+/* A file for output, opened now because nothing can be opened later. A FIFO waits for a reader. */
+static int open_output(const struct vm *vm, const char *option, const char *path, int *fd)
 {
+	int err;
+
 	if (!path)
 		return 0;
+	signals_let_end(&vm->signals, true);
 	*fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY, 0666);
-	return *fd < 0 ? failno(errno, "%s %s", option, path) : 0;
+	err = errno;
+	signals_let_end(&vm->signals, false);
+	return *fd < 0 ? failno(err, "%s %s", option, path) : 0;
 }
 
 static int compose(struct vm *vm)
@@ -203,9 +208,9 @@ static int open_all(struct vm *vm)
 	if (!rc)
 		rc = open_disks(vm);
 	if (!rc)
-		rc = open_output("--console", c->console_path, &vm->console_fd);
+		rc = open_output(vm, "--console", c->console_path, &vm->console_fd);
 	if (!rc)
-		rc = open_output("--stats", c->stats, &vm->stats_fd);
+		rc = open_output(vm, "--stats", c->stats, &vm->stats_fd);
 	if (!rc)
 		rc = compose(vm);
 	if (!rc)
