@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
 
 #define DIR_FLAGS (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
@@ -18,6 +19,7 @@
 #define SWEEP_LIMIT                                                                                \
 	64 /* directories that a start looks at, so that thousands of VMs do not slow it */
 #define BACKLOG 64
+#define CONNECT_SECONDS 2
 
 bool rundir_name_ok(const char *name)
 {
@@ -393,13 +395,25 @@ int rundir_listen(const struct rundir *d, const char *file)
 	return steal_fd(&fd);
 }
 
+/* Where it hangs, each who has given up on it has kept a place in the queue of its socket. */
 int rundir_connect(const struct rundir *d, const char *file)
 {
+	const struct timeval patience = {.tv_sec = CONNECT_SECONDS}, none = {0};
 	CLEANUP_FD int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	struct sockaddr_un a;
+	int rc;
 
-	if (fd < 0 || address(d, file, &a) < 0 || connect(fd, (void *)&a, sizeof(a)) < 0)
+	if (fd < 0 || address(d, file, &a) < 0)
 		return failno(errno, "%s: cannot connect to its socket \"%s\"", d->name, file);
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+	rc = TEMP_FAILURE_RETRY(connect(fd, (void *)&a, sizeof(a)));
+	if (rc < 0 && errno == EAGAIN)
+		return fail(ETIMEDOUT,
+			"%s: its process does not answer, and too many wait for it already",
+			d->name);
+	if (rc < 0)
+		return failno(errno, "%s: cannot connect to its socket \"%s\"", d->name, file);
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &none, sizeof(none));
 	return steal_fd(&fd);
 }
 

@@ -55,7 +55,8 @@ int rundir_list(int (*each)(void *arg, const struct rundir *d), void *arg);
  */
 int rundir_listen(const struct rundir *d, const char *file);
 
-/* Connects to such a socket, blocking. The descriptor or -errno. */
+/* Connects to such a socket, for blocking use. The descriptor or -errno; -ETIMEDOUT where it is
+ * full of others who wait. */
 int rundir_connect(const struct rundir *d, const char *file);
 
 /* Makes the file with that content, for the owner only. 0 or -errno. */

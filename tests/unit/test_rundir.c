@@ -220,6 +220,27 @@ static void name_that_is_swept(void **state)
 	assert_int_equal(running(), 0);
 }
 
+/* One that hangs does not make those hang who ask it, however often they do. */
+static void full_socket(void **state)
+{
+	struct rundir d, found;
+	unsigned n = 0;
+	int fd, listener;
+
+	assert_int_equal(rundir_create(&d, "full"), 0);
+	listener = rundir_listen(&d, "control");
+	assert_int_equal(rundir_open(&found, "full"), 0);
+	alarm(20);
+	for (; (fd = rundir_connect(&found, "control")) >= 0; n++)
+		close(fd);
+	alarm(0);
+	assert_int_equal(fd, -ETIMEDOUT);
+	assert_true(n >= 64);
+	rundir_close(&found);
+	rundir_remove(&d);
+	close(listener);
+}
+
 static void strangers(void **state)
 {
 	struct rundir d;
@@ -307,6 +328,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(killed, setup, teardown),
 		cmocka_unit_test_setup_teardown(name_of_the_dead, setup, teardown),
 		cmocka_unit_test_setup_teardown(name_that_is_swept, setup, teardown),
+		cmocka_unit_test_setup_teardown(full_socket, setup, teardown),
 		cmocka_unit_test_setup_teardown(strangers, setup, teardown),
 		cmocka_unit_test_setup_teardown(others_directory, setup, teardown),
 		cmocka_unit_test_setup_teardown(many_at_once, setup, teardown),
