@@ -80,7 +80,8 @@ int fields_parse_args(struct fields *f, int argc, char **argv);
 
 /*
  * Sets every field to its default, then takes all that follows argv[0]: options, and words in any
- * order with them, which go into the list field `list`. 0 or -errno.
+ * order with them, which go into the list field `list`; where there is none of that name a word is
+ * an error. After "--" there are only words. 0 or -errno.
  */
 int fields_parse_words(struct fields *f, const char *list, int argc, char **argv);
 

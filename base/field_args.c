@@ -143,15 +143,21 @@ int fields_parse_args(struct fields *f, int argc, char **argv)
 
 int fields_parse_words(struct fields *f, const char *list, int argc, char **argv)
 {
+	const struct field *d = field_find(f, list);
+	bool only_words = false;
 	int rc = fields_init(f);
 
 	for (int i = 1; !rc && i < argc; i++) {
-		int n = fields_parse_args(f, argc - i, argv + i);
+		int n = only_words ? 0 : fields_parse_args(f, argc - i, argv + i);
 
 		if (n < 0)
 			return n;
 		i += n;
-		rc = i < argc ? field_set(f, field_find(f, list), argv[i], "") : 0;
+		only_words |= n > 0 && !strcmp(argv[i - 1], "--");
+		if (i < argc && !d)
+			rc = fail(EINVAL, "unexpected argument \"%s\"; see --help", argv[i]);
+		else if (i < argc)
+			rc = field_set(f, d, argv[i], "");
 	}
 	return rc;
 }

@@ -42,25 +42,6 @@ static const struct field table[] = {
 		.commands = STOP | VERB | FIELD_NO_ARGS},
 };
 
-/* Options and names in any order. 0 or -errno. */
-static int parse(struct fields *f, int argc, char **argv)
-{
-	int i = 1, rc = fields_init(f);
-	bool only_names = false;
-
-	while (!rc && i < argc) {
-		if (!only_names) {
-			rc = fields_parse_args(f, argc - i, argv + i);
-			if (rc < 0)
-				return rc;
-			i += rc;
-			only_names = rc > 0 && !strcmp(argv[i - 1], "--");
-		}
-		rc = i < argc ? field_set(f, field_find(f, "name"), argv[i++], "") : 0;
-	}
-	return rc;
-}
-
 /*
  * The VM's process, which poll() says the end of; -1 where it cannot be had (another process
  * namespace), and then the end of the connection has to do.
@@ -146,7 +127,7 @@ static int usage_stop(const struct fields *f)
 /* What must hold before anything is done; the first word of argv is the command. */
 static int prepare(struct fields *f, const struct options *o, int argc, char **argv)
 {
-	int rc = parse(f, argc, argv);
+	int rc = fields_parse_words(f, "name", argc, argv);
 
 	if (!rc && !o->help && !o->names.count)
 		rc = fail(EINVAL, "%s: which VM? see kvick ps", argv[0]);

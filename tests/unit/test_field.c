@@ -231,6 +231,29 @@ static void ends_of_options(void **state)
 	fields_finish(&x.f);
 }
 
+/* After "--" whatever follows is a word; where a command takes none, each is refused. */
+static void words(void **state)
+{
+	static const char *const given[] = {
+		"command", "-f", "one", "--cpus=2", "--", "--flag=no", "-x"};
+	char *argv[ARRAY_SIZE(given) + 1] = {NULL};
+	struct fixture x;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(given); i++)
+		argv[i] = (char *)(uintptr_t)given[i];
+	start(&x, 1);
+	assert_int_equal(fields_parse_words(&x.f, "list", ARRAY_SIZE(given), argv), 0);
+	assert_true(x.v.flag);
+	assert_int_equal(x.v.number, 2);
+	assert_int_equal(x.v.list.count, 3);
+	assert_string_equal(x.v.list.items[0], "one");
+	assert_string_equal(x.v.list.items[1], "--flag=no");
+	assert_string_equal(x.v.list.items[2], "-x");
+	assert_int_equal(fields_parse_words(&x.f, "nothing", 3, argv), -EINVAL);
+	assert_string_equal(last_error(), "unexpected argument \"one\"; see --help");
+	fields_finish(&x.f);
+}
+
 static void mistakes(void **state)
 {
 	static const struct {
@@ -410,6 +433,7 @@ int main(void)
 		cmocka_unit_test(defaults),
 		cmocka_unit_test(command_line),
 		cmocka_unit_test(ends_of_options),
+		cmocka_unit_test(words),
 		cmocka_unit_test(mistakes),
 		cmocka_unit_test(json_in),
 		cmocka_unit_test(json_mistakes),
