@@ -74,5 +74,5 @@ int cmd_doctor(int argc, char **argv)
 	} else {
 		write_text();
 	}
-	return fflush(stdout) ? STATUS_FAILED : STATUS_OK;
+	return STATUS_OK;
 }

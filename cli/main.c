@@ -58,7 +58,7 @@ static int help(FILE *out)
 	fputs("\nkvick COMMAND --help explains a command; kvick --version says the version.\n"
 	      "First steps: kvick doctor, then kvick run -- uname -a\n",
 		out);
-	return fflush(out) ? STATUS_FAILED : STATUS_OK;
+	return STATUS_OK;
 }
 
 static const struct command *find(const char *name)
@@ -117,9 +117,8 @@ static void fill_standard_descriptors(void)
 			(void)!open("/dev/null", O_RDONLY);
 }
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
-	fill_standard_descriptors();
 	if (argc < 2) {
 		help(stderr);
 		return STATUS_FAILED;
@@ -131,4 +130,24 @@ int main(int argc, char **argv)
 	if (is_one_of(argv[1], "--help", "-h", "help"))
 		return argc > 2 ? help_on(argv[2]) : help(stdout);
 	return call(argc - 1, argv + 1);
+}
+
+/* What could not be written was not told, whatever else went well. */
+static int finish(int status)
+{
+	errno = EIO;
+	if (!fflush(stdout) && !ferror(stdout))
+		return status;
+	log_error("standard output: %s", strerror(errno));
+	return status ? status : STATUS_FAILED;
+}
+
+int main(int argc, char **argv)
+{
+	fill_standard_descriptors();
+	/* Else musl writes the first line at once, and what became of that is not known any more.
+	 */
+	if (!isatty(STDOUT_FILENO))
+		setvbuf(stdout, NULL, _IOFBF, BUFSIZ);
+	return finish(run(argc, argv));
 }

@@ -159,7 +159,7 @@ static int list(bool json)
 	json_decref(all);
 	if (rc < 0)
 		return cli_failed();
-	return fflush(stdout) ? STATUS_FAILED : STATUS_OK;
+	return STATUS_OK;
 }
 
 int cmd_ps(int argc, char **argv)

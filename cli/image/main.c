@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
 	CREATE = 1 << 0,
@@ -102,7 +103,7 @@ static int help(FILE *out)
 	for (unsigned i = 0; i < ARRAY_SIZE(commands); i++)
 		fprintf(out, "  %-14s%s\n", commands[i].name, commands[i].help);
 	fputs("\nkvick image COMMAND --help explains a command.\n", out);
-	return fflush(out) ? STATUS_FAILED : STATUS_OK;
+	return STATUS_OK;
 }
 
 static const struct command *find(const char *name)
@@ -146,8 +147,6 @@ static int run(const struct command *c, const struct image_options *o)
 	decompress_here_destroy(t.decompressor);
 	engine_destroy(t.engine);
 	loop_destroy(t.loop);
-	if (fflush(stdout) && rc >= 0)
-		rc = failno(errno, "standard output");
 	return rc;
 }
 
@@ -185,7 +184,7 @@ static int call(const struct command *c, int argc, char **argv)
 	return rc < 0 ? failed() : rc;
 }
 
-int main(int argc, char **argv)
+static int run_word(int argc, char **argv)
 {
 	const struct command *c;
 
@@ -197,4 +196,23 @@ int main(int argc, char **argv)
 		return help(stdout);
 	c = find(argv[1]);
 	return c ? call(c, argc - 1, argv + 1) : failed();
+}
+
+/* What could not be written was not told, whatever else went well. */
+static int finish(int status)
+{
+	errno = EIO;
+	if (!fflush(stdout) && !ferror(stdout))
+		return status;
+	failno(errno, "standard output");
+	return failed();
+}
+
+int main(int argc, char **argv)
+{
+	/* Else musl writes the first line at once, and what became of that is not known any more.
+	 */
+	if (!isatty(STDOUT_FILENO))
+		setvbuf(stdout, NULL, _IOFBF, BUFSIZ);
+	return finish(run_word(argc, argv));
 }

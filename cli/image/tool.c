@@ -139,12 +139,13 @@ void tool_put(const char *text, int width)
 		putchar(' ');
 }
 
+/* Whether it could be written is seen at the end. */
 int tool_print(json_t *object)
 {
-	int rc = object && json_dumpf(object, stdout, JSON_INDENT(2)) == 0
-			 ? 0
-			 : fail(ENOMEM, "out of memory, or a name that is not UTF-8");
+	int rc = object ? 0 : fail(ENOMEM, "out of memory, or a name that is not UTF-8");
 
+	if (object)
+		json_dumpf(object, stdout, JSON_INDENT(2));
 	putchar('\n');
 	json_decref(object);
 	return rc;
