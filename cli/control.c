@@ -139,13 +139,12 @@ int cmd_stop(int argc, char **argv)
 	struct options o = {0};
 	struct fields f = {
 		.table = table, .count = ARRAY_SIZE(table), .command = STOP, .values = &o};
-	int status = STATUS_OK;
+	int rc = prepare(&f, &o, argc, argv);
+	int status = rc < 0 ? cli_failed() : STATUS_OK;
 
-	if (prepare(&f, &o, argc, argv) < 0)
-		status = cli_failed();
-	else if (o.help)
+	if (!rc && o.help)
 		usage_stop(&f);
-	for (unsigned i = 0; !status && !o.help && i < o.names.count; i++) {
+	for (unsigned i = 0; !rc && !o.help && i < o.names.count; i++) {
 		if (stop(&o, o.names.items[i]) < 0)
 			status = cli_failed();
 	}
@@ -261,14 +260,17 @@ static int call_with_args(const struct api_verb *v, char **words)
 	return rc;
 }
 
+/* Whatever became of those before. The process's exit status. */
 static int call_each(const struct api_verb *v, char **names)
 {
 	const struct api_question question = {.verb = v->name};
-	int rc = 0;
+	int status = STATUS_OK;
 
-	while (!rc && *names)
-		rc = control_call(*names++, &question);
-	return rc;
+	for (; *names; names++) {
+		if (control_call(*names, &question) < 0)
+			status = cli_failed();
+	}
+	return status;
 }
 
 static void usage_verb(const struct api_verb *v, const struct fields *f)
@@ -312,5 +314,5 @@ int cmd_control(int argc, char **argv)
 	else if (!rc)
 		rc = call_each(v, o.names.items);
 	fields_finish(&f);
-	return rc < 0 ? cli_failed() : STATUS_OK;
+	return rc < 0 ? cli_failed() : rc;
 }
