@@ -77,11 +77,24 @@ static int end_by_force(int process, int fd)
 	return wait_for_end(process, fd, END_NS) ? 0 : fail(ETIMEDOUT, "it does not end");
 }
 
+static bool is_paused(int fd)
+{
+	json_t *status = NULL;
+	bool paused = !api_client_call(fd, "status", KILL_NS, &status) &&
+		      !strcmp(control_text(status, "state"), "paused");
+
+	json_decref(status);
+	return paused;
+}
+
 static int stop_connected(const struct options *o, int fd)
 {
 	CLEANUP_FD int process = open_process(fd);
 	int rc = o->kill ? -EBUSY : api_client_call(fd, "power-button", KILL_NS, NULL);
 
+	if (rc == -EPROTO && is_paused(fd))
+		return fail(EBUSY, "is paused, and its guest cannot be asked to end; kvick resume "
+				   "it first, or kvick stop --kill");
 	if (rc == -EPIPE || (!rc && wait_for_end(process, fd, o->timeout_ns)))
 		return 0;
 	return end_by_force(process, fd);
@@ -119,7 +132,8 @@ static int usage_stop(const struct fields *f)
 	puts("usage: kvick stop [OPTIONS] NAME...\n\n"
 	     "Presses the power button of each VM (a command's VM: sends it SIGTERM), waits for "
 	     "its "
-	     "end,\nand ends it by force when it takes too long.\n");
+	     "end,\nand ends it by force when it takes too long. One that is paused must be "
+	     "resumed first.\n");
 	fields_print_help(f, stdout);
 	return STATUS_OK;
 }
