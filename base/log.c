@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 /* What a chain of images is made of is told whole. */
@@ -56,14 +57,35 @@ DEFINE_LOG(log_warn, LOG_LEVEL_WARN)
 DEFINE_LOG(log_info, LOG_LEVEL_INFO)
 DEFINE_LOG(log_debug, LOG_LEVEL_DEBUG)
 
+/* Both ends of what is too long: what it is about, and what is the matter with it. */
+static void cut(char text[ERROR_MAX_BYTES], const char *suffix, const char *fmt, va_list ap)
+{
+	const int half = ERROR_MAX_BYTES / 2 - 3;
+	char *start, *all;
+
+	if (vasprintf(&start, fmt, ap) < 0)
+		return;
+	if (asprintf(&all, "%s%s%s", start, suffix ? ": " : "", suffix ? suffix : "") >= 0) {
+		snprintf(text, ERROR_MAX_BYTES, "%.*s ... %s", half, all, all + strlen(all) - half);
+		free(all);
+	}
+	free(start);
+}
+
 /* Arguments may point into error_text (a last_error() passed on), hence the detour. */
 static int vrecord(int err, const char *suffix, const char *fmt, va_list ap)
 {
 	char text[ERROR_MAX_BYTES];
-	int n = vsnprintf(text, sizeof(text), fmt, ap);
+	va_list again;
+	int n;
 
+	va_copy(again, ap);
+	n = vsnprintf(text, sizeof(text), fmt, ap);
 	if (suffix && n >= 0 && (size_t)n < sizeof(text))
-		snprintf(text + n, sizeof(text) - (size_t)n, ": %s", suffix);
+		n += snprintf(text + n, sizeof(text) - (size_t)n, ": %s", suffix);
+	if (n >= 0 && (size_t)n >= sizeof(text))
+		cut(text, suffix, fmt, again);
+	va_end(again);
 	memcpy(error_text, text, strlen(text) + 1);
 	return -err;
 }

@@ -23,10 +23,19 @@ static void test_long(void **state)
 
 	memset(big, 'x', sizeof(big) - 1);
 	big[sizeof(big) - 1] = '\0';
-	assert_int_equal(fail(EINVAL, "%s", big), -EINVAL);
-	assert_int_equal(strlen(last_error()), 3999);
-	assert_int_equal(fail_context(-EINVAL, "%s", "more"), -EINVAL);
-	assert_int_equal(strncmp(last_error(), "more: xxx", 9), 0);
+	assert_int_equal(fail(EINVAL, "name %s: bad", big), -EINVAL);
+	assert_in_range(strlen(last_error()), 3700, 3999);
+	assert_memory_equal(last_error(), "name xxx", 8);
+	assert_non_null(strstr(last_error(), "xxx ... xxx"));
+	assert_string_equal(strrchr(last_error(), 'x'), "x: bad");
+	for (int i = 0; i < 50; i++)
+		assert_int_equal(fail_context(-EINVAL, "%s", "more"), -EINVAL);
+	assert_memory_equal(last_error(), "more: more: ", 12);
+	assert_string_equal(strrchr(last_error(), 'x'), "x: bad");
+	/* It would fit but for why. */
+	assert_int_equal(failno(ENAMETOOLONG, "%.3990s", big), -ENAMETOOLONG);
+	assert_memory_equal(last_error(), "xxx", 3);
+	assert_string_equal(strrchr(last_error(), 'x'), "x: File name too long");
 }
 
 static void test_rate(void **state)
