@@ -104,14 +104,27 @@ static int check(const struct disk_config *d)
 	return disk_check_limits(&d->limits);
 }
 
+/* Whether the first word is no key: most often it is the name of a file. */
+static bool begins_with_name(const char *text, size_t len)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(keys); i++) {
+		if (!strncmp(keys[i].name, text, len) && !keys[i].name[len])
+			return false;
+	}
+	return len && text[len] != '=';
+}
+
 int disk_parse(struct disk_config *out, const char *text)
 {
+	size_t len = strcspn(text, "=,");
 	int rc;
 
 	*out = (struct disk_config){
 		.fields = {.table = keys, .count = ARRAY_SIZE(keys), .command = DISK}};
 	out->fields.values = out;
 	rc = fields_init(&out->fields);
+	if (!rc && begins_with_name(text, len))
+		rc = fail(EINVAL, "is no key; did you mean path=%.*s?", (int)len, text);
 	if (!rc)
 		rc = keys_parse(&out->fields, NULL, text);
 	if (!rc)

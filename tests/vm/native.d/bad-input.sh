@@ -71,6 +71,8 @@ test_bad_disks() {
 	refused '--disk-engine fast: must be one of auto, io_uring, sync' boot hello --disk-engine fast
 	disk_refused '--disk: : unknown key ""' ''
 	disk_refused '--disk: ro: path: must name' ro
+	disk_refused '--disk: disk: is no key; did you mean path=disk?' disk
+	disk_refused '--disk: a/b.img,ro: is no key; did you mean path=a/b.img?' a/b.img,ro
 	disk_refused '--disk: pth=disk: unknown key "pth"' pth=disk
 	disk_refused '--disk: path=disk,ro,ro: ro: given twice' path=disk,ro,ro
 	disk_refused '--disk: path=disk,path=disk: path: given twice' path=disk,path=disk
