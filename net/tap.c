@@ -321,7 +321,9 @@ static int adopt_open(struct net_end *end, const char *text)
 {
 	uint32_t fd;
 
-	if (parse_u32(text, &fd) || fcntl((int)fd, F_SETFD, FD_CLOEXEC) < 0 || fd < 3)
+	if (parse_u32(text, &fd) || fd < 3)
+		return fail(EINVAL, "fd %s: must be a descriptor's number, from 3 on", text);
+	if (fcntl((int)fd, F_SETFD, FD_CLOEXEC) < 0)
 		return fail(EBADF, "fd %s: no such descriptor is open", text);
 	return adopt(end, (int)fd);
 }

@@ -28,9 +28,9 @@ int vhost_open(void)
 	if (fd >= 0)
 		return fd;
 	if (errno == ENOENT || errno == ENODEV || errno == ENXIO)
-		return failno(errno, DEVICE ": this host has none; modprobe vhost_net");
+		return fail(errno, DEVICE ": this host has none; modprobe vhost_net");
 	if (errno == EACCES)
-		return failno(errno, DEVICE ": not for this user; the kvm group often has it");
+		return fail(errno, DEVICE ": not for this user; the kvm group often has it");
 	return failno(errno, DEVICE);
 }
 

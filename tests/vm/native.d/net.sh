@@ -200,11 +200,13 @@ test_net_bad_input() {
 	net_refused '--net tap: net0: vhost=on: it keeps to no limits' tap,vhost=on,rx-pps=9
 	net_refused '--net tap: net0: vhost=on: pcap= would not see them' tap,vhost=on,pcap=frames
 	refused '--net tap: net0: vhost=on: it takes --transport pci' boot net-echo --transport mmio --net tap,vhost=on
-	[ -e /dev/vhost-net ] || net_refused '--net tap: net0: vhost=on: /dev/vhost-net: this host has none' tap,vhost=on
+	[ -e /dev/vhost-net ] || net_refused '--net tap: net0: vhost=on: /dev/vhost-net: this host has none; modprobe vhost_net' tap,vhost=on
 	net_refused '--net tap: net0: tap t1: it is no tap, or one queue is all it has' \
 		tap,name=t1,queues=2
 	net_refused '--net: tap,name=0123456789abcdef: name 0123456789abcdef: an interface' \
 		tap,name=0123456789abcdef
+	net_refused '--net tap: net0: fd 2: must be a descriptor' tap,fd=2
+	net_refused '--net tap: net0: fd tap3: must be a descriptor' tap,fd=tap3
 	net_refused '--net tap: net0: fd 99: no such descriptor is open' tap,fd=99
 	net_refused '--net tap: net0: fd 3: it is no tap' tap,fd=3 3</dev/null
 	net_refused '--net: tap,ip=10.0.0.2: ip 10.0.0.2: must be an address and' tap,ip=10.0.0.2
