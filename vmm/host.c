@@ -93,7 +93,16 @@ static const char *advice_no_kvm(void)
 static const char *const advice_software =
 	"enable nested virtualization at the provider or use a bare-metal host; "
 	"tools/lab -- kvick run ... tries it in an emulated machine";
-static const char *const advice_forbidden = "sudo usermod -aG kvm $USER, and log in again";
+
+/* Where no group but root's has it, as in many containers, to be in one is of no use. */
+static const char *advice_forbidden(void)
+{
+	struct stat st;
+
+	if (!stat("/dev/kvm", &st) && ((st.st_mode & 060) != 060 || !st.st_gid))
+		return "no group may either: sudo setfacl -m u:$USER:rw /dev/kvm";
+	return "sudo usermod -aG kvm $USER, and log in again";
+}
 
 /* The descriptor of /dev/kvm or -errno, with what to say in *out. */
 static int open_kvm(struct host_finding *out)
@@ -107,7 +116,7 @@ static int open_kvm(struct host_finding *out)
 		out->status = HOST_FORBIDDEN;
 		snprintf(out->detail, sizeof(out->detail),
 			"/dev/kvm may not be opened by this user");
-		snprintf(out->advice, sizeof(out->advice), "%s", advice_forbidden);
+		snprintf(out->advice, sizeof(out->advice), "%s", advice_forbidden());
 	} else {
 		out->status = HOST_MISSING;
 		snprintf(out->detail, sizeof(out->detail), "/dev/kvm cannot be opened: %s",
