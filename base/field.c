@@ -126,7 +126,7 @@ static void format_number(const struct field *d, uint64_t v, char *buf, size_t l
 	if (d->type == FIELD_SIZE)
 		format_size(v, buf, len);
 	else if (d->type == FIELD_SECONDS)
-		snprintf(buf, len, "%g", (double)v / 1e9);
+		snprintf(buf, len, "%.10g", (double)v / 1e9);
 	else
 		snprintf(buf, len, "%llu", (unsigned long long)v);
 }

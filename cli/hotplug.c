@@ -107,7 +107,7 @@ int cmd_attach_disk(int argc, char **argv)
 		.missing = "which VM and which device? see kvick attach-disk --help",
 		.usage = "usage: kvick attach-disk NAME KEYS\n\n"
 			 "Gives the guest of VM NAME one more disk. The VM must be on PCI, as one "
-			 "made with\n--disk or --transport pci is.\n",
+			 "made with\n--disk, --net tap or bridge, or --transport pci is.\n",
 		.act = attach,
 		.more_help = disk_help,
 	};
@@ -265,8 +265,8 @@ int cmd_attach_nic(int argc, char **argv)
 		.missing = "which VM and which device? see kvick attach-nic --help",
 		.usage = "usage: kvick attach-nic NAME KEYS\n\n"
 			 "Gives the guest of VM NAME one more NIC. The VM must be on PCI, as one "
-			 "made\nwith --net tap, --disk or --transport pci is. KEYS are those of "
-			 "--net (kvick boot\n--help).\n",
+			 "made with\n--disk, --net tap or bridge, or --transport pci is. KEYS are "
+			 "those of --net (kvick\nboot --help).\n",
 		.act = attach_nic,
 	};
 

@@ -100,8 +100,8 @@ static const struct field table[] = {
 	{"cid", "N", "the guest's vsock address", AT(cid), .type = FIELD_U32, .fallback = "3",
 		.min = CONFIG_CID_MIN, .max = UINT32_MAX - 1, .commands = BOTH},
 	{"transport", "KIND",
-		"what the guest's virtio devices are on; auto is pci for a machine with --disk or "
-		"--net tap, and mmio, where there is less to look for, for one without",
+		"what the guest's virtio devices are on; auto is pci for a machine with --disk, "
+		"--net tap or bridge, and mmio, where there is less to look for, for one without",
 		AT(transport), .type = FIELD_ENUM, .names = transports, .fallback = "auto",
 		.commands = BOTH},
 	{"seccomp", "MODE", "on a system call that the filter forbids", AT(seccomp),
