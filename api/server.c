@@ -141,7 +141,7 @@ static void answer(struct client *c)
 	while (at < c->in_len && c->out.len < OUT_HIGH) {
 		size_t n = d->find(c->in + at, c->in_len - at);
 
-		if (!n)
+		if (!n || n > d->max)
 			break;
 		if (!take_passed(c, at + n, &fds)) {
 			fail(EINVAL, "a request has at most %u descriptors", API_FDS_MAX);

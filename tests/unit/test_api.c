@@ -738,6 +738,24 @@ static void longest_line(void **state)
 	free(line);
 }
 
+/* Also where its end has come with the rest. */
+static void too_long_a_line(void **state)
+{
+	struct fixture *x = *state;
+	char *line = malloc(KIB(70));
+	int fd = dial(x);
+
+	memset(line, ' ', KIB(70));
+	memcpy(line, "{\"verb\":\"status\"}", 17);
+	line[KIB(70) - 1] = '\n';
+	assert_int_equal(send(fd, line, KIB(70), 0), KIB(70));
+	assert_string_equal(
+		read_line(fd), "{\"ok\":false,\"error\":\"a request has at most 65536 bytes\"}");
+	assert_string_equal(read_line(fd), "");
+	close(fd);
+	free(line);
+}
+
 /* One that asks and never reads stops itself, and no one else. */
 static void deaf_client(void **state)
 {
@@ -820,6 +838,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(client_sends_all, setup, teardown),
 		cmocka_unit_test_setup_teardown(pieces_and_batches, setup, teardown),
 		cmocka_unit_test_setup_teardown(longest_line, setup, teardown),
+		cmocka_unit_test_setup_teardown(too_long_a_line, setup, teardown),
 		cmocka_unit_test_setup_teardown(deaf_client, setup, teardown),
 		cmocka_unit_test_setup_teardown(many_clients, setup, teardown),
 		cmocka_unit_test_setup_teardown(own_power_button, setup, teardown),
