@@ -143,8 +143,8 @@ static void serve(int socket, int null, const struct proto_hello *hello)
 
 	if (rc)
 		give_up("cannot watch for", "SIGCHLD", -rc);
-	if (!boot.root_in_memory)
-		agent.leave = leave_root;
+	/* What is on other disks would be lost: the machine is gone once the end is reported. */
+	agent.leave = boot.root_in_memory ? sync : leave_root;
 	agent_hello(&agent, hello);
 	report_troubles(0);
 	rc = agent_request(&agent, &q);

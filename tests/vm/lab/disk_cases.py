@@ -244,6 +244,21 @@ def writethrough(lab, transport):
     check_data(lab, transport, "cache=writethrough,bw=40M,iops=2000", lab.minimal)
 
 
+@case("disk-mounted")
+def mounted(lab):
+    """A command with its root in memory leaves a disk mounted: what it has written is there the next time."""
+    path = os.path.join(place(lab), "mounted")
+    with open(path, "wb") as f:
+        f.truncate(32 * MIB)
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", path], check=True)
+    for command in ("echo kept >/mnt/file", "cat /mnt/file"):
+        result = lab.run("--disk", "path=" + path, kernel=lab.cloud,
+                         command=["sh", "-c", "mount /dev/vda /mnt && " + command])
+        check_status(result, 0)
+    check(result.out == "kept\n", f"stdout is {tail(result.out)}")
+    os.unlink(path)
+
+
 @case("disk-two-users")
 def two_users(lab):
     """Who comes second is refused and told of the first; readers share."""
