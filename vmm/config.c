@@ -130,7 +130,7 @@ static const struct field table[] = {
 		.type = FIELD_STRING, .commands = BOTH},
 	{"config", "FILE",
 		"read these options from a JSON object; the command line overrides "
-		"it",
+		"it, and adds to its arrays",
 		AT(config_file), .type = FIELD_STRING, .commands = BOTH | FIELD_NO_JSON},
 	{"help", NULL, "this text", AT(help), .type = FIELD_FLAG, .commands = BOTH | FIELD_NO_JSON,
 		.letter = 'h'},
