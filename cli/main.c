@@ -128,7 +128,7 @@ static int run(int argc, char **argv)
 		return STATUS_OK;
 	}
 	if (is_one_of(argv[1], "--help", "-h", "help"))
-		return argc > 2 ? help_on(argv[2]) : help(stdout);
+		return argc > 2 && argv[2][0] != '-' ? help_on(argv[2]) : help(stdout);
 	return call(argc - 1, argv + 1);
 }
 
