@@ -61,7 +61,10 @@ static int open_candidate(char *name, char **path)
 		return fd;
 	}
 	if (name && err != ENOENT && err != ENOTDIR)
-		fd = failno(err, "kernel %s", name);
+		fd = fail(err,
+			"kernel %s: %s; get another with tools/get-kernel, or name one with "
+			"--kernel",
+			name, strerror(err));
 	else
 		fd = -ENOENT;
 	free(name);
@@ -135,5 +138,6 @@ int helper_open(const char *name)
 		if (errno != ENOENT && errno != ENOTDIR)
 			return failno(errno, "%s", path);
 	}
-	return fail(ENOENT, "%s: not found in %s/../libexec/kvick", name, exe);
+	return fail(ENOENT, "%s: not found in %s/../libexec/kvick, where meson install puts it",
+		name, exe);
 }
