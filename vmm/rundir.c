@@ -68,7 +68,7 @@ static int open_base_at(const char *path)
 	if (st.st_uid != geteuid() || (st.st_mode & 022))
 		return fail(EPERM,
 			"%s: must belong to user %u and be writable by no one else; "
-			"remove it or set KVICK_RUNTIME_DIR",
+			"make it so, or name another with KVICK_RUNTIME_DIR",
 			path, geteuid());
 	return steal_fd(&fd);
 }
