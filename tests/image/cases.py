@@ -628,3 +628,15 @@ def test_options(place):
     for command in ("create", "info", "check", "convert", "resize", "map", "commit", "rebase", "snapshot"):
         expect(f"usage: kvick image {command}" in place.image(command, "--help"), command)
         expect(command in place.image("--help"), command)
+
+
+def test_full_output(place):
+    """What cannot be written is told, whichever way it was made, and is no other's fault."""
+    place.image("create", "-f", "qcow2", "-s", "1M", "a")
+    for words in (["--help"], ["info", "--help"], ["info", "a"], ["info", "--json", "a"], ["map", "a"],
+                  ["map", "--json", "a"], ["check", "a"], ["snapshot", "list", "a"]):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([place.program, "image", *words], cwd=place.folder, stdout=full,
+                                  stderr=subprocess.PIPE, text=True, timeout=100, check=False)
+        expect(done.returncode == 125, f"{' '.join(words)}: status {done.returncode}")
+        expect(done.stderr == "kvick: standard output: No space left on device\n", f"{words}: {done.stderr}")
