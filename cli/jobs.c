@@ -54,7 +54,8 @@ struct mirror {
 	struct watch watch;
 	uint64_t size;
 	bool takes_over, shows;
-	int rc; /* 1 before the end */
+	bool unsure; /* the VM has been told to take over the image, and has not said that it has */
+	int rc;      /* 1 before the end */
 };
 
 static void end(struct mirror *m, int rc)
@@ -65,7 +66,10 @@ static void end(struct mirror *m, int rc)
 
 static void interrupted(void *arg, int signo)
 {
-	end(arg, fail(EINTR, "given up: the VM goes on with the image it has"));
+	struct mirror *m = arg;
+
+	end(m, m->unsure ? fail(EINTR, "interrupted")
+			 : fail(EINTR, "given up: the VM goes on with the image it has"));
 }
 
 static void hear(struct mirror *m, const char *said)
@@ -76,11 +80,14 @@ static void hear(struct mirror *m, const char *said)
 	} else if (!strcmp(said, "same")) {
 		const char *word = m->takes_over ? "switch" : "stop";
 
+		m->unsure = m->takes_over;
 		if (send(m->watch.fd, word, strlen(word), MSG_NOSIGNAL) < 0)
 			end(m, failno(errno, "the VM"));
 	} else if (!strcmp(said, "done")) {
+		m->unsure = false;
 		end(m, 0);
 	} else {
+		m->unsure = false;
 		end(m, fail(EIO, "%s", !strncmp(said, "failed ", 7) ? said + 7 : said));
 	}
 }
@@ -120,6 +127,14 @@ struct question {
 	const char *verb, *vm, *id, *keys;
 };
 
+/* An image that the VM may have by now is not removed. */
+static int say_unsure(int rc)
+{
+	return fail(-rc,
+		"%s: whether the VM has taken over the other image is not known: see kvick status",
+		last_error());
+}
+
 /* What ends here ends there: our end of the socket is closed. */
 static int copy_to(struct mirror *m, const struct question *q, const struct disk_files *files)
 {
@@ -137,7 +152,8 @@ static int copy_to(struct mirror *m, const struct question *q, const struct disk
 	question.fd_count = (unsigned)n;
 	rc = ask(q->vm, &question, q->id, q->keys);
 	close(ends[1]);
-	return rc ? rc : follow(m, here);
+	rc = rc ? rc : follow(m, here);
+	return rc && m->unsure ? say_unsure(rc) : rc;
 }
 
 /* Signals come to the loop before there is a file that would be left behind. */
@@ -206,7 +222,7 @@ static int mirror_disk(struct mirror *m, const char *vm, const char *id, const c
 		rc = copy_to(m, &q, &files);
 		disk_hand_over(&files);
 	}
-	if (rc && made)
+	if (rc && made && !m->unsure)
 		unlink(d.path);
 	disk_config_finish(&d);
 	return rc;
@@ -300,6 +316,12 @@ static int pass(const char *vm, const char *id, const struct vm_disk *f, const c
 	return rc;
 }
 
+/* It has been asked, and has not said no. */
+static bool is_unsure(int rc)
+{
+	return rc == -ETIMEDOUT || rc == -EPIPE || rc == -ECONNRESET;
+}
+
 static int snapshot(const struct command_options *o)
 {
 	const char *vm = o->words.items[0], *id = o->words.items[1], *path = o->words.items[2];
@@ -320,7 +342,9 @@ static int snapshot(const struct command_options *o)
 	}
 	if (!rc) {
 		rc = pass(vm, id, &f, path);
-		if (rc)
+		if (is_unsure(rc))
+			say_unsure(rc);
+		else if (rc)
 			unlink(path);
 	}
 	json_decref(f.status);

@@ -74,6 +74,69 @@ test_disk_mirror_interrupted() {
 	finds_all copy raw
 }
 
+# Where the VM may have taken an image over, nobody removes it. The one who asks is held up until the
+# VM has copied all, and the VM until the other has told it to switch.
+test_disk_mirror_unsure() {
+	local asks
+	image 1G
+	start vm disk-change --append rate --disk path=disk
+	"$build/kvick" mirror-disk --switch vm disk path=copy >out 2>err &
+	asks=$!
+	soon [ -e copy ]
+	kill -STOP "$asks"
+	soon has_copied
+	kill -STOP "$pid"
+	kill -CONT "$asks"
+	sleep 0.5
+	kill -INT "$asks"
+	! wait "$asks" || fail 'the client has not been interrupted'
+	says 'whether the VM has taken over the other image is not known'
+	kill -CONT "$pid"
+	[ -e copy ] || fail 'the copy is gone'
+	soon is_path copy
+	asked kill vm
+	wait
+}
+
+# The job's chunks are what the VM allocates storage for, or takes it away, until all are copied.
+has_copied() {
+	local before
+	before=$(stat -c %z copy)
+	sleep 1
+	[ "$before" = "$(stat -c %z copy)" ]
+}
+
+is_path() {
+	[ "$(disk_status vm path)" = "$1" ]
+}
+
+# stops_when NAME: stops the VM as soon as there is that file.
+stops_when() {
+	python3 -c 'import os, signal, sys
+while not os.path.exists(sys.argv[1]):
+    pass
+os.kill(int(sys.argv[2]), signal.SIGSTOP)' "$1" "$pid"
+}
+
+# The VM has the question, and answers too late. Where it is not stopped in time, once more.
+test_disk_snapshot_unsure() {
+	local n
+	writing --disk path=disk
+	for n in {1..20}; do
+		stops_when "over$n" &
+		sleep 0.5
+		kvick snapshot-disk vm disk "over$n"
+		wait "$!"
+		kill -CONT "$pid"
+		[ "$status" = 0 ] || break
+	done
+	status_is 125
+	says 'whether the VM has taken over the other image is not known'
+	[ -e "over$n" ] || fail 'the overlay is gone'
+	soon is_path "$PWD/over$n"
+	finds_all "over$n" qcow2
+}
+
 test_disk_mirror_refused() {
 	writing --disk path=disk
 	echo >small
