@@ -271,6 +271,31 @@ static int check_source(const struct vm_disk *f)
 		       : 0;
 }
 
+/* A chain that is too long to be opened again would be of no use after the VM's end. */
+static int check_depth(const struct vm_disk *f, const char *path)
+{
+	const struct chain_options o = {.path = path,
+		.format = IMAGE_QCOW2,
+		.read_only = true,
+		.no_lock = true,
+		.trust = true};
+	enum image_format kind;
+	struct chain *c;
+	bool full;
+
+	if (strcmp(f->format, image_format_names[IMAGE_QCOW2]) != 0)
+		return 0;
+	if (chain_open(&c, &o))
+		return -EINVAL;
+	full = chain_image_at(c, CHAIN_DEPTH_MAX - 1, &kind);
+	chain_close(c);
+	return full ? fail(ELOOP,
+			      "%s is a chain of %u images, and no longer one can be opened: "
+			      "commit-disk makes it shorter",
+			      path, CHAIN_DEPTH_MAX)
+		    : 0;
+}
+
 static void put_doubled(FILE *out, const char *path)
 {
 	for (; *path; path++)
@@ -332,7 +357,7 @@ static int snapshot(const struct command_options *o)
 	rc = rc ? rc : check_source(&f);
 	if (!rc) {
 		backing = vm_disk_path(&f);
-		rc = backing ? 0 : -ENOENT;
+		rc = backing ? check_depth(&f, backing) : -ENOENT;
 	}
 	if (!rc) {
 		const struct qcow2_create c = {

@@ -137,6 +137,22 @@ test_disk_snapshot_unsure() {
 	finds_all "over$n" qcow2
 }
 
+# What was made would not be opened again.
+test_disk_snapshot_depth() {
+	local n
+	image 1M
+	qemu-img create -q -f qcow2 -b disk -F raw 2
+	for n in {3..63}; do
+		qemu-img create -q -u -f qcow2 -b $((n - 1)) -F qcow2 "$n" 1M
+	done
+	start vm disk-change --append rate --disk path=63,backing=on
+	asked snapshot-disk vm 63 64
+	refused_by "vm: disk 63: $PWD/64 is a chain of 64 images" snapshot-disk vm 63 65
+	[ ! -e 65 ] || fail 'an image is left'
+	asked kill vm
+	wait
+}
+
 test_disk_mirror_refused() {
 	writing --disk path=disk
 	echo >small
