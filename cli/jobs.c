@@ -423,8 +423,20 @@ static char *find_backing(const struct vm_disk *f, const char *path)
 	return keys;
 }
 
+/* Of that name there may be another file by now, which has nothing of what the VM reads. */
+static int check_same(const struct vm_disk *f, const struct disk_files *files, const char *path)
+{
+	const struct vm_disk below = {.pid = f->pid, .path = path};
+	int fds[CHAIN_FDS_MAX];
+	struct stat st;
+
+	chain_fds(files->chain, fds);
+	return fstat(fds[0], &st) < 0 ? failno(errno, "%s", path) : vm_disk_check(&below, &st);
+}
+
 /* The VM has it already, locked, for reading. */
-static int open_backing(struct disk_files *files, const struct disk_config *d)
+static int open_backing(
+	struct disk_files *files, const struct disk_config *d, const struct vm_disk *f)
 {
 	struct chain_options o = disk_chain(d);
 	int rc;
@@ -433,8 +445,12 @@ static int open_backing(struct disk_files *files, const struct disk_config *d)
 	o.trust = true;
 	*files = (struct disk_files){0};
 	rc = chain_open(&files->chain, &o);
-	if (!rc)
-		files->format = chain_format(files->chain);
+	if (rc)
+		return rc;
+	files->format = chain_format(files->chain);
+	rc = check_same(f, files, d->path);
+	if (rc)
+		disk_hand_over(files);
 	return rc;
 }
 
@@ -450,7 +466,7 @@ static int commit_to(
 		return -ENOENT;
 	q->keys = keys;
 	rc = disk_parse(&d, keys);
-	rc = rc ? rc : open_backing(&files, &d);
+	rc = rc ? rc : open_backing(&files, &d, f);
 	if (!rc) {
 		rc = copy_to(m, q, &files);
 		disk_hand_over(&files);

@@ -228,6 +228,11 @@ test_disk_commit_refused() {
 	start second disk-change --append rate --disk path=other,backing=on
 	refused_by 'vm: disk disk: another uses it' commit-disk vm disk
 	asked kill second
+	cp disk another
+	mv disk old
+	mv another disk
+	refused_by "$PWD/disk is not the file any more that the VM has open" commit-disk vm disk
+	mv old disk
 	soon kvick_does commit-disk vm disk
 	printf x >&"$input"
 	exec {input}>&-
