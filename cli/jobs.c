@@ -264,10 +264,12 @@ int cmd_mirror_disk(int argc, char **argv)
 
 /* ---- snapshot-disk ---- */
 
+/* What has an overlay of its own stands on the image, not on what the image stands on. */
 static int check_source(const struct vm_disk *f)
 {
 	return strcmp(f->overlay, "none")
-		       ? fail(ENOTSUP, "it has an overlay already, %s", f->overlay)
+		       ? fail(ENOTSUP, "it has an overlay, %s, and can only be mirrored",
+				 f->overlay)
 		       : 0;
 }
 
@@ -485,6 +487,8 @@ static int commit(const struct command_options *o)
 	int rc = vm_disk_find(&f, q.vm, q.id);
 
 	m.size = f.size;
+	if (!rc && check_source(&f))
+		rc = fail_context(-ENOTSUP, "%s: disk %s", q.vm, q.id);
 	rc = rc ? rc : start(&m);
 	if (!rc) {
 		path = vm_disk_path(&f);

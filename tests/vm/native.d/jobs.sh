@@ -171,7 +171,7 @@ test_disk_mirror_refused() {
 	mv other disk
 	finds_all disk raw
 	writing --disk path=disk,overlay=memory
-	refused_by 'vm: disk disk: it has an overlay already' snapshot-disk vm disk over
+	refused_by 'vm: disk disk: it has an overlay, memory, and can only be mirrored' snapshot-disk vm disk over
 	[ ! -e over ] || fail 'an overlay is left'
 	asked kill vm
 	exec {input}>&-
@@ -213,6 +213,19 @@ test_disk_commit() {
 	done
 	qemu-img check -q base || fail "qemu-img check: $?"
 	succeeds hello --append greeting --disk path=disk --disk path=base
+}
+
+# The overlay of such a disk does not stand on what its image's backing file is.
+test_disk_commit_overlay() {
+	image 16M
+	qemu-img create -q -f qcow2 -b disk -F raw middle
+	qemu-io -c 'write -q -P 9 0 16M' middle
+	start vm disk-change --append rate --disk path=middle,backing=on,overlay=over
+	refused_by 'vm: disk middle: it has an overlay, over, and can only be mirrored' commit-disk vm middle
+	asked mirror-disk vm middle path=copy
+	cmp <(head -c 1M copy) <(head -c 1M /dev/zero | tr '\0' '\11') || fail 'the copy is another'
+	asked kill vm
+	wait
 }
 
 kvick_does() {
