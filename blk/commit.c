@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "blk/lock.h"
+#include "blk/now.h"
 #include "blk/qcow2.h"
 #include "blk/raw.h"
 
@@ -30,6 +31,15 @@ static int check(struct blk *b, struct blk *target)
 			b->name, (unsigned long long)b->size, backing->name,
 			(unsigned long long)target->size);
 	return 0;
+}
+
+int commit_prepare(struct blk *b)
+{
+	struct blk *backing = qcow2_backing(b);
+	int rc = backing && !backing->read_only ? blk_flush_now(backing) : 0;
+
+	return rc ? failno(-rc, "disk %s: what was written cannot be made durable", backing->name)
+		  : 0;
 }
 
 int commit_begin(struct blk *b, struct blk *target)

@@ -9,6 +9,10 @@
 
 #include "blk/blk.h"
 
+/* To be called before `target` is opened: what a job that has failed has left in memory comes to
+ * the file, or the new disk would not know of it. 0, or -errno with a message. */
+int commit_prepare(struct blk *b);
+
 /*
  * `target` is made of the file that backs `b`, which is at rest. It is b's on success, with the
  * lock of the one that it replaces, now a writer's. 0; -EBUSY where another uses the file, -ENOTSUP

@@ -169,8 +169,9 @@ static int start(struct disk *disk, enum disk_job_kind kind, struct disk_target 
 	struct mirror_job job = {
 		.differing = commits, .commits = commits, .told = told, .moved = moved};
 	struct blk *b = NULL;
-	int rc = disk_create_image(&b, t->cfg, &t->files, host);
+	int rc = commits ? commit_prepare(mirror_below(disk->mirror)) : 0;
 
+	rc = rc ? rc : disk_create_image(&b, t->cfg, &t->files, host);
 	if (rc)
 		return rc;
 	disk->job = job.arg = new_job(disk, host->loop, socket);

@@ -215,6 +215,24 @@ test_disk_commit() {
 	succeeds hello --append greeting --disk path=disk --disk path=base
 }
 
+# What the first one had in memory, when the file could not become larger, the second one knows of.
+test_disk_commit_again() {
+	qemu-img create -q -f qcow2 -o cluster_size=512 base 64M
+	qemu-img create -q -f qcow2 -b base -F qcow2 over
+	qemu-io -c 'write -q -P 9 0 40M' over
+	trap '' XFSZ
+	start vm disk-change --append rate --disk path=over,backing=on
+	prlimit --pid "$pid" --fsize=10485760:
+	refused_by 'File too large' commit-disk vm over
+	refused_by "vm: disk $PWD/base: what was written cannot be made durable" commit-disk vm over
+	prlimit --pid "$pid" --fsize=unlimited:
+	asked commit-disk vm over
+	asked kill vm
+	wait
+	qemu-img check -q base || fail "qemu-img check: $?"
+	qemu-img compare -q base over || fail 'the backing file is another'
+}
+
 # The overlay of such a disk does not stand on what its image's backing file is.
 test_disk_commit_overlay() {
 	image 16M
