@@ -232,7 +232,7 @@ int disk_job_begin(struct disk *disk, enum disk_job_kind kind, struct disk_targe
 		rc = fail(EBUSY, "disk %s: a job is at work on it", name);
 	else if (kind != DISK_JOB_MIRROR && disk->cfg->read_only)
 		rc = fail(EROFS, "disk %s: is read-only, and stays as it is", name);
-	else if (kind != DISK_JOB_MIRROR && disk_has_overlay(disk->cfg))
+	else if (kind != DISK_JOB_MIRROR && disk_has_overlay(disk->now ? disk->now : disk->cfg))
 		rc = fail(ENOTSUP, "disk %s: has an overlay, and can only be mirrored", name);
 	else if (kind == DISK_JOB_SNAPSHOT)
 		rc = snapshot(disk, t, host);

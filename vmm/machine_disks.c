@@ -153,12 +153,14 @@ static void look(void *arg)
 
 static void describe(const struct devices *devices, const struct disk *d, struct machine_disk *to)
 {
+	const struct disk_config *now = d->now ? d->now : d->cfg;
+
 	*to = (struct machine_disk){
 		.id = disk_name(d->cfg),
-		.path = d->now ? d->now->path : d->cfg->path,
+		.path = now->path,
 		.format = d->format,
-		.overlay = d->cfg->overlay,
-		.cache = raw_cache_names[d->cfg->cache],
+		.overlay = now->overlay,
+		.cache = raw_cache_names[now->cache],
 		.on_error = on_error_names[d->cfg->on_error],
 		.engine = engine_name(devices->engine),
 		.read_only = d->cfg->read_only,

@@ -242,6 +242,11 @@ test_disk_commit_overlay() {
 	refused_by 'vm: disk middle: it has an overlay, over, and can only be mirrored' commit-disk vm middle
 	asked mirror-disk vm middle path=copy
 	cmp <(head -c 1M copy) <(head -c 1M /dev/zero | tr '\0' '\11') || fail 'the copy is another'
+	asked mirror-disk --switch vm middle path=alone,format=qcow2
+	[ "$(disk_status vm overlay)" = none ] || fail 'status has the old overlay'
+	asked snapshot-disk vm middle top
+	asked commit-disk vm middle
+	[ "$(disk_status vm path)" = "$PWD/alone" ] || fail 'status has another path'
 	asked kill vm
 	wait
 }
