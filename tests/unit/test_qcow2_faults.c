@@ -58,7 +58,7 @@ static int open_image(struct blk **out, const char *name)
 
 static struct blk *open_ok(const char *name)
 {
-	struct blk *b;
+	struct blk *b = NULL;
 
 	if (open_image(&b, name))
 		fail_msg("%s", last_error());
