@@ -58,8 +58,9 @@ int image_create(struct tool *t)
 		return fail(EINVAL, "--backing-format says something only of --backing");
 	if (!n.qcow2.cluster_bits)
 		return -EINVAL;
-	if (o->backing)
-		n.qcow2.backing = o->backing;
+	if (o->backing && tool_check_name(o->backing))
+		return -EINVAL;
+	n.qcow2.backing = o->backing;
 	rc = new_check(&n);
 	if (!rc && o->backing)
 		rc = look_at_backing(t, &n);

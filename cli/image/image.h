@@ -69,6 +69,9 @@ struct tool_file {
 
 int tool_open_file(struct tool *t, struct tool_file *f);
 
+/* Whether an image that names a file so is understood: 0, or -errno with a message. */
+int tool_check_name(const char *name);
+
 /* `name` as a file of that name is found that `of` names: malloc'd. NULL with a message. */
 char *tool_beside(const char *of, const char *name);
 

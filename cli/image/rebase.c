@@ -210,7 +210,8 @@ int image_rebase(struct tool *t)
 
 	if (!o->backing)
 		return fail(EINVAL, "which file? --backing, or --backing '' for none");
-	rc = tool_open(t, &r.image, &i);
+	rc = tool_check_name(o->backing);
+	rc = rc ? rc : tool_open(t, &r.image, &i);
 	rc = rc ? rc : open_new(t, &r, &format);
 	if (!rc && !o->force)
 		rc = compare(t, &r);

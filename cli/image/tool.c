@@ -93,6 +93,16 @@ int tool_open_file(struct tool *t, struct tool_file *f)
 	return rc;
 }
 
+int tool_check_name(const char *name)
+{
+	if (name[strcspn(name, ":/")] != ':')
+		return 0;
+	return fail(EINVAL,
+		"backing file %s: the image's users would not take that for a file's name: "
+		"./%s is one",
+		name, name);
+}
+
 char *tool_beside(const char *of, const char *name)
 {
 	const char *slash = strrchr(of, '/');

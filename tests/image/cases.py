@@ -137,6 +137,11 @@ def test_create_backing(place):
     place.image("create", "-b", "raw.img", "-F", "raw", "over.qcow2")
     expect(place.qemu_info("over.qcow2")["backing-filename-format"] == "raw", "the format of raw.img")
     place.refused("backing file: disk none", "create", "-b", "none", "x.qcow2")
+    os.rename(place.path("raw.img"), place.path("raw:img"))
+    place.refused("./raw:img is one", "create", "-b", "raw:img", "-F", "raw", "x.qcow2")
+    place.refused("./raw:img is one", "rebase", "-u", "-b", "raw:img", "-F", "raw", "over.qcow2")
+    place.image("rebase", "-u", "-b", "./raw:img", "-F", "raw", "over.qcow2")
+    place.image("info", "--chain", "--trust-backing", "over.qcow2")
     place.refused("a raw image has no backing file", "create", "-f", "raw", "-b", "raw.img", "x")
 
 
