@@ -187,14 +187,17 @@ void transport_take_down(void *arg)
 	t->running = false;
 }
 
+/* But for its doorbell, which is not even written as it is: vCPUs ring it meanwhile, and as a whole
+ * compilers make it 0 first. */
 static void forget_queue(struct transport_queue *q)
 {
+	struct queue_setup *s = &q->setup;
+
 	q->ready = false;
-	q->setup = (struct queue_setup){
-		.size = q->t->cfg.dev->queue_max[q->index],
-		.kick = q->setup.kick,
-		.call = -1,
-	};
+	s->size = q->t->cfg.dev->queue_max[q->index];
+	s->desc = s->avail = s->used = 0;
+	s->next_avail = s->next_used = 0;
+	s->call = -1;
 }
 
 void transport_init_queue(struct transport *t, unsigned index, int kick)

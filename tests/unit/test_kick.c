@@ -3,12 +3,14 @@
 #include "tests/unit/echo.h"
 #include "tests/unit/mmio_driver.h"
 
+#include "base/fd.h"
 #include "base/log.h"
 #include "virtio/transport.h"
 
 #include <errno.h>
 #include <linux/virtio_ring.h>
 #include <sched.h>
+#include <sys/eventfd.h>
 
 struct fixture {
 	struct rig r;
@@ -251,6 +253,40 @@ static void test_bind_fails(void **state)
 	assert_int_equal(b->unbinds, 0);
 }
 
+static atomic_bool over;
+
+static void *kick_on(void *arg)
+{
+	struct bells *b = arg;
+
+	while (!over)
+		transport_kick(&b->t, 0);
+	return NULL;
+}
+
+/* While one of its vCPUs kicks another resets: no doorbell is taken for descriptor 0 meanwhile. */
+static void test_reset_and_kick(void **state)
+{
+	struct bells *b = *state;
+	int was = dup(STDIN_FILENO), fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	eventfd_t told = 0;
+	pthread_t kicker;
+
+	b->d.dev.brief = 0;
+	assert_int_equal(dup2(fd, STDIN_FILENO), STDIN_FILENO);
+	over = false;
+	assert_int_equal(pthread_create(&kicker, NULL, kick_on, b), 0);
+	for (unsigned i = 0; i < 20000; i++)
+		transport_set_status(&b->t, 0);
+	over = true;
+	pthread_join(kicker, NULL);
+	assert_int_equal(eventfd_read(fd, &told), -1);
+	assert_int_equal(told, 0);
+	close(fd);
+	assert_true(was < 0 || dup2(was, STDIN_FILENO) == STDIN_FILENO);
+	cleanup_fd_(&was);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -261,6 +297,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_not_live, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bind, setup_bells, teardown_bells),
 		cmocka_unit_test_setup_teardown(test_bind_fails, setup_bells, teardown_bells),
+		cmocka_unit_test_setup_teardown(test_reset_and_kick, setup_bells, teardown_bells),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
