@@ -232,7 +232,8 @@ static bool is_dhcp(const struct frame *p)
 
 	if (p->dst_port == PORT_DHCP_SERVER)
 		return same(&p->dst, &broadcast) || same(&p->dst, &host4);
-	return p->dst_port == PORT_DHCPV6_SERVER && (same(&p->dst, &servers) || is_host(p));
+	return p->dst_port == PORT_DHCPV6_SERVER &&
+	       (same(&p->dst, &servers) || same(&p->dst, &host6));
 }
 
 static enum filter_verdict out_udp(struct filter *f, const struct frame *p, int64_t now_ms)

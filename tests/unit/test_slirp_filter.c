@@ -398,6 +398,8 @@ static void test_open_guest(void **state)
 	assert_int_equal(out("10.0.2.2", IPPROTO_UDP, 67, 0), FILTER_PASS);
 	assert_int_equal(out("10.0.2.2", IPPROTO_UDP, 69, 0), FILTER_DROP); /* TFTP */
 	assert_int_equal(out("ff02::1:2", IPPROTO_UDP, 547, 0), FILTER_PASS);
+	assert_int_equal(out("fec0::2", IPPROTO_UDP, 547, 0), FILTER_PASS);
+	assert_int_equal(out("10.0.2.2", IPPROTO_UDP, 547, 0), FILTER_DROP); /* IPv6's alone */
 	counts[SLIRP_LOCAL] = 0;
 	for (unsigned i = 0; i < ARRAY_SIZE(local); i++) {
 		assert_int_equal(out(local[i], IPPROTO_TCP, 80, 0), FILTER_REFUSE);
