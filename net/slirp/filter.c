@@ -309,10 +309,31 @@ enum filter_verdict filter_out(struct filter *f, const struct frame *p, int64_t 
 	}
 }
 
-static bool is_published(const struct policy *p, uint16_t port)
+static bool is_loopback(const struct in6_addr *a)
 {
-	for (unsigned i = 0; i < p->published; i++)
-		if (p->publish[i].udp && p->publish[i].guest_port == port)
+	static const struct in6_addr loopback4 = IPV4(127, 0, 0, 0);
+
+	return IN6_IS_ADDR_LOOPBACK(a) || policy_within(a, &loopback4, BITS4(8));
+}
+
+/* Whether who has this address can have come by what is published there. */
+static bool reaches(const struct in6_addr *src, const struct policy_publish *p)
+{
+	bool v4 = p->host.any.sa_family == AF_INET;
+	struct in6_addr at = v4 ? frame_ipv4(&p->host.v4.sin_addr) : p->host.v6.sin6_addr;
+
+	if (IN6_IS_ADDR_V4MAPPED(src) != v4)
+		return false;
+	return !is_loopback(&at) || is_loopback(src) || same(src, &host4) || same(src, &host6);
+}
+
+/* What the guest sends from that port of another address of its own makes a socket that is nobody's
+ * business, on which others may answer: the port alone says nothing. */
+static bool is_published(const struct policy *policy, const struct frame *f)
+{
+	for (const struct policy_publish *p = policy->publish;
+		p < policy->publish + policy->published; p++)
+		if (p->udp && p->guest_port == f->dst_port && reaches(&f->src, p))
 			return true;
 	return false;
 }
@@ -335,7 +356,7 @@ bool filter_in(struct filter *f, const struct frame *p, int64_t now_ms)
 		f->counts[SLIRP_FRAGMENT] += rules;
 		return !rules;
 	}
-	if (is_published(f->policy, p->dst_port)) {
+	if (is_published(f->policy, p)) {
 		flow_keep(f, &flow, now_ms);
 		return true;
 	}

@@ -474,6 +474,8 @@ static void test_restrict(void **state)
 	uint16_t port = 0, port6 = 0, dns = 53, udp = 0;
 	int a = serve(OTHER4, SOCK_STREAM, &port), b = serve(OTHER6, SOCK_STREAM, &port6);
 	int c = serve("127.0.0.1", SOCK_DGRAM, &dns), d = serve(OTHER4, SOCK_DGRAM, &udp);
+	uint16_t dhcp6 = 547;
+	int e = serve("127.0.0.1", SOCK_DGRAM, &dhcp6);
 
 	BOOT("--configured", "--restrict", PUBLISHED);
 	check_all_published();
@@ -481,15 +483,44 @@ static void test_restrict(void **state)
 	assert_int_equal(try(OTHER6, port6), REFUSED);
 	guest_udp(&guest, 5002, to("10.0.2.3"), 53, "question", 8);
 	guest_udp(&guest, 5002, to(OTHER4), udp, "x", 1);
+	guest_udp(&guest, 5002, to("10.0.2.2"), dhcp6, "x", 1);
 	/* Nor by the socket of a published port. */
 	guest_udp(&guest, 53, to(OTHER4), udp, "x", 1);
-	assert_false(readable(c, GUEST_QUIET_MS) || readable(d, 0));
+	assert_false(readable(c, GUEST_QUIET_MS) || readable(d, 0) || readable(e, 0));
 	assert_true(guest.counters[SLIRP_DENIED] >= 5);
 	assert_int_equal(guest_end(&guest), 0);
 	close(a);
 	close(b);
 	close(c);
 	close(d);
+	close(e);
+}
+
+/* A socket of the guest's own, with a port that is published, is no way to who is not allowed. */
+static void test_published_and_allowed(void **state)
+{
+	uint16_t udp = 9001, other = 9002, asks;
+	int a = serve(OTHER6, SOCK_DGRAM, &udp), b = serve(OTHER6, SOCK_DGRAM, &other);
+	struct in6_addr from;
+	socklen_t len = sizeof(sa);
+	char byte;
+	size_t got;
+
+	BOOT("--allow=[" OTHER6 "]:9001", "--publish=[::1]:8003:55/udp");
+	guest_udp(&guest, 55, to(OTHER6), udp, "x", 1);
+	assert_true(readable(a, GUEST_WAIT_MS));
+	assert_int_equal(recvfrom(a, &byte, 1, 0, &sa.any, &len), 1);
+	assert_int_equal(sendto(b, "y", 1, 0, &sa.any, len), 1);
+	assert_null(guest_udp_data(&guest, 55, &got, GUEST_QUIET_MS, NULL, NULL));
+	guest_await_count(&guest, SLIRP_UNASKED, 1);
+	guest_udp(&guest, 55, to(OTHER6), other, "z", 1);
+	guest_await_count(&guest, SLIRP_DENIED, 1);
+	assert_int_equal(sendto(a, "y", 1, 0, &sa.any, len), 1);
+	assert_non_null(guest_udp_data(&guest, 55, &got, GUEST_WAIT_MS, &from, &asks));
+	assert_int_equal(asks, udp);
+	assert_int_equal(guest_end(&guest), 0);
+	close(a);
+	close(b);
 }
 
 static void test_allow_addresses(void **state)
@@ -826,6 +857,7 @@ int main(int argc, char **argv)
 		TEST(test_port_in_use),
 		TEST(test_bad_options),
 		TEST(test_restrict),
+		TEST(test_published_and_allowed),
 		TEST(test_allow_addresses),
 		TEST(test_allow_names),
 		TEST(test_resolver),

@@ -543,6 +543,30 @@ static void test_flows(void **state)
 	assert_int_equal(counts[SLIRP_UNASKED], 2);
 }
 
+/* Only from where a port is published comes who asks it; other sockets may have that port too. */
+static void test_flows_of_publishers(void **state)
+{
+	policy.listed = true;
+	assert_int_equal(policy_publish(&policy, "5000:1024/udp"), 0);
+	assert_false(in("192.0.2.9", IPPROTO_UDP, 9, 0));
+	assert_false(in("2001:db8::9", IPPROTO_UDP, 9, 0));
+	assert_false(in("fec0::2", IPPROTO_UDP, 9, 0));
+	assert_int_equal(counts[SLIRP_UNASKED], 3);
+	assert_int_equal(out("192.0.2.9", IPPROTO_UDP, 9, 0), FILTER_DROP);
+	assert_true(in("10.0.2.2", IPPROTO_UDP, 9, 0));
+	assert_true(in("127.0.0.5", IPPROTO_UDP, 9, 0));
+	assert_int_equal(out("127.0.0.5", IPPROTO_UDP, 9, 0), FILTER_PASS);
+	assert_int_equal(policy_publish(&policy, "[::1]:5000:1024/udp"), 0);
+	assert_true(in("fec0::2", IPPROTO_UDP, 9, 0));
+	assert_false(in("2001:db8::9", IPPROTO_UDP, 9, 0));
+	policy.published = 0;
+	assert_int_equal(policy_publish(&policy, "0.0.0.0:5000:1024/udp"), 0);
+	assert_true(in("192.0.2.9", IPPROTO_UDP, 9, 0));
+	assert_false(in("2001:db8::9", IPPROTO_UDP, 9, 0));
+	assert_int_equal(policy_publish(&policy, "[2001:db8::1]:5000:1024/udp"), 0);
+	assert_true(in("2001:db8::9", IPPROTO_UDP, 9, 0));
+}
+
 /* More talk than there is room for: the last ones are known. */
 static void test_many_flows(void **state)
 {
@@ -742,6 +766,7 @@ int main(void)
 		TEST(test_list),
 		TEST(test_linklocal),
 		TEST(test_flows),
+		TEST(test_flows_of_publishers),
 		TEST(test_many_flows),
 		TEST(test_learning),
 		TEST(test_replies),
