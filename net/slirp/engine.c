@@ -23,14 +23,15 @@
 #include <libslirp.h>
 #include <poll.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #define MS 1000000
 #define BACKLOG_FULL KIB(512) /* nothing more is read from sockets in this turn */
 #define ACCEPT_QUEUE 128
-#define LIBSLIRP_IDLE_MS 1000                   /* what it waits for nothing in particular */
-#define SOCKETS_MAX (SANDBOX_DESCRIPTORS - 64u) /* of libslirp's; some are for us */
-#define SEGMENT_MAX 16416u                      /* of TCP, with its headers; see start_slirp */
+#define LIBSLIRP_IDLE_MS 1000 /* what it waits for nothing in particular */
+#define OWN_DESCRIPTORS 64u   /* kept from libslirp's sockets */
+#define SEGMENT_MAX 16416u    /* of TCP, with its headers; see start_slirp */
 
 enum { POLL_CONTROL, POLL_PACKETS, POLL_RELAY };
 
@@ -44,7 +45,8 @@ struct engine {
 
 	struct pollfd fds[SANDBOX_DESCRIPTORS + POLL_RELAY + RELAY_QUESTIONS];
 	unsigned count;
-	unsigned sockets;       /* of connections and datagrams, open */
+	unsigned sockets, most;            /* of libslirp's: open, and as many as there may be */
+	bool listens[SANDBOX_DESCRIPTORS]; /* by number: those that take connections */
 	bool blocked;           /* something was held for the guest before this turn's wait */
 	int resume, stopped_at; /* the socket at which the guest had enough; -1: not yet */
 	int64_t timer_ms;       /* router advertisements; INT64_MAX: not armed */
@@ -172,7 +174,7 @@ static void input(struct engine *e, const struct frame *f)
 	bool another = f->kind != FRAME_ARP && f->protocol != IPPROTO_ICMPV6 &&
 		       (f->protocol != IPPROTO_TCP || frame_is_tcp_open(f));
 
-	if (another && e->sockets >= SOCKETS_MAX)
+	if (another && e->sockets >= e->most)
 		e->config.counters[SLIRP_BUSY]++;
 	else
 		slirp_input(e->slirp, f->bytes, (int)f->end);
@@ -294,11 +296,27 @@ static int start_slirp(struct engine *e)
 /* libslirp has room for one connection that it has not accepted; the next would wait a second. */
 static int add_listener(int fd, int events, void *arg)
 {
+	struct engine *e = arg;
 	int listens = 0;
 	socklen_t size = sizeof(listens);
 
 	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 && listens)
-		listen(fd, ACCEPT_QUEUE);
+		e->listens[fd] = listen(fd, ACCEPT_QUEUE) == 0;
+	return 0;
+}
+
+/* What is published libslirp does not say that it opens. */
+static int count_descriptors(struct engine *e)
+{
+	struct rlimit r;
+
+	if (getrlimit(RLIMIT_NOFILE, &r) < 0)
+		return failno(errno, "limit of descriptors");
+	if (r.rlim_cur < 2 * OWN_DESCRIPTORS)
+		return fail(EMFILE, "ulimit -Hn %lu: must be %u at least",
+			(unsigned long)r.rlim_cur, 2 * OWN_DESCRIPTORS);
+	e->most = (unsigned)MIN(r.rlim_cur, SANDBOX_DESCRIPTORS) - OWN_DESCRIPTORS;
+	e->sockets = e->config.policy->published;
 	return 0;
 }
 
@@ -315,11 +333,12 @@ int engine_create(struct engine **out, const struct engine_config *c)
 	filter_init(&e->filter, c->policy, c->counters);
 	relay_init(&e->relay, &e->filter, send_reply, e);
 	rc = link_create(&e->link, c->packets, &c->counters[SLIRP_FULL], got, e);
+	rc = rc ? rc : count_descriptors(e);
 	rc = rc ? rc : start_slirp(e);
 	for (unsigned i = 0; i < c->policy->published && !rc; i++)
 		rc = publish(e, &c->policy->publish[i]);
 	if (!rc)
-		slirp_pollfds_fill(e->slirp, &timeout, add_listener, NULL);
+		slirp_pollfds_fill(e->slirp, &timeout, add_listener, e);
 	return rc;
 }
 
@@ -335,12 +354,14 @@ void engine_destroy(struct engine *e)
 
 /* Its turns. */
 
+/* Who connects when there is no descriptor for him waits, and the one he waits at is not told of
+ * again and again. */
 static int add_poll(int fd, int events, void *arg)
 {
 	struct engine *e = arg;
 	struct pollfd *p = &e->fds[e->count];
 
-	if (e->count == ARRAY_SIZE(e->fds))
+	if (e->count == ARRAY_SIZE(e->fds) || (e->listens[fd] && e->sockets >= e->most))
 		return -1;
 	*p = (struct pollfd){.fd = fd};
 	if (events & SLIRP_POLL_OUT)

@@ -6,6 +6,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/loop.h"
 #include "base/util.h"
 
 #include <arpa/inet.h>
@@ -20,6 +21,8 @@
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -28,6 +31,7 @@
 #define OTHER6 "2001:db8::1"
 #define REFUSED (TCP_RST | TCP_ACK)
 #define OPENED (TCP_SYN | TCP_ACK)
+#define CROWD 100u /* fewer than wait to be accepted at a port */
 #define BIG 65492u /* with headers of IPv4 and UDP, a packet of the MTU */
 
 static const char *program;
@@ -782,6 +786,73 @@ static void test_floods(void **state)
 	free(data);
 }
 
+/* Ticks of its processor time. */
+static unsigned long ticks(void)
+{
+	unsigned long user = 0, system = 0;
+	char path[32];
+	FILE *in;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", guest.pid);
+	in = fopen(path, "re");
+	assert_non_null(in);
+	assert_int_equal(fscanf(in, "%*d %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %lu %lu",
+				 &user, &system),
+		2);
+	fclose(in);
+	return user + system;
+}
+
+/* Some who connect and stay, in a process that has descriptors of its own for it. */
+static pid_t crowd(uint16_t port)
+{
+	int told[2];
+	char byte;
+	pid_t pid;
+
+	assert_int_equal(pipe(told), 0);
+	pid = fork();
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (unsigned i = 0; i < CROWD; i++)
+			dial("127.0.0.1", port, SOCK_STREAM);
+		if (write(told[1], "", 1) == 1)
+			pause();
+		_exit(1);
+	}
+	close(told[1]);
+	while (!readable(told[0], 0))
+		guest_receive(&guest, 1);
+	assert_int_equal(read(told[0], &byte, 1), 1);
+	close(told[0]);
+	return pid;
+}
+
+/* More who connect than there are descriptors: they wait, and are not looked at all the time. The
+ * limit is for good, so it comes last. */
+static void test_crowd(void **state)
+{
+	const struct rlimit few = {2 * CROWD, 2 * CROWD};
+	pid_t child[3];
+	unsigned long before;
+
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	BOOT("--configured", "--publish=8001:80", "--publish=8002:80", "--publish=8003:80");
+	for (unsigned i = 0; i < ARRAY_SIZE(child); i++)
+		child[i] = crowd((uint16_t)(8001 + i));
+	before = ticks();
+	for (uint64_t until = now_ns() + NSEC_PER_SEC; now_ns() < until;)
+		guest_receive(&guest, 10);
+	assert_true(ticks() - before < (unsigned long)sysconf(_SC_CLK_TCK) / 4);
+	guest_udp(&guest, 5000, to(OTHER4), 9, "x", 1);
+	guest_await_count(&guest, SLIRP_BUSY, 1);
+	for (unsigned i = 0; i < ARRAY_SIZE(child); i++) {
+		kill(child[i], SIGKILL);
+		waitpid(child[i], NULL, 0);
+	}
+	assert_int_equal(guest_end(&guest), 0);
+}
+
 /* A namespace where nothing is but what the test brings, its resolver 127.0.0.1. */
 
 static void add_address(const char *text, const char *name)
@@ -865,6 +936,7 @@ int main(int argc, char **argv)
 		TEST(test_sandbox),
 		TEST(test_broken_frames),
 		TEST(test_floods),
+		TEST(test_crowd),
 	};
 
 	program = argv[argc - 1];
