@@ -48,6 +48,7 @@
 #include <fcntl.h>
 #include <linux/virtio_ids.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define HDR sizeof(struct virtio_vsock_hdr)
@@ -371,6 +372,17 @@ static int check_config(const struct vsock_config *cfg)
 	return 0;
 }
 
+/* A descriptor each, of which the guest is not to have the last: whoever manages the machine needs
+ * some. */
+static unsigned most_streams(void)
+{
+	struct rlimit r;
+
+	if (getrlimit(RLIMIT_NOFILE, &r) < 0)
+		return VSOCK_STREAMS_MAX;
+	return (unsigned)MIN(r.rlim_cur / 2, VSOCK_STREAMS_MAX);
+}
+
 static void init(struct vsock *v, const struct vsock_config *cfg)
 {
 	static const uint16_t queue_max[VSOCK_QUEUES] = {
@@ -387,6 +399,7 @@ static void init(struct vsock *v, const struct vsock_config *cfg)
 		.config_len = sizeof(config),
 	};
 	v->cid = cfg->cid;
+	v->most = most_streams();
 	v->dir = cfg->dir;
 	v->listen_fd = cfg->listen;
 	v->socket = cfg->socket;

@@ -51,17 +51,16 @@ static void listener_ready(void *arg, uint32_t events)
 	struct vsock *v = arg;
 	int left = ACCEPT_BATCH;
 
-	while (left-- > 0 && v->count < VSOCK_STREAMS_MAX && accept_one(v))
+	while (left-- > 0 && v->count < v->most && accept_one(v))
 		;
-	if (v->count >= VSOCK_STREAMS_MAX)
+	if (v->count >= v->most)
 		vsock_unlisten(v); /* until a stream ends */
 	vsock_pump(v);
 }
 
 void vsock_listen(struct vsock *v)
 {
-	if (v->listen_fd < 0 || v->listener.fd >= 0 || v->accept_again.at_ns ||
-		v->count >= VSOCK_STREAMS_MAX)
+	if (v->listen_fd < 0 || v->listener.fd >= 0 || v->accept_again.at_ns || v->count >= v->most)
 		return;
 	v->listener = WATCH_INIT(listener_ready, v);
 	v->accept_again = TIMER_INIT(accept_again, v);

@@ -11,7 +11,7 @@
 #include <linux/virtio_vsock.h>
 
 #define VSOCK_HOST_CID 2u
-#define VSOCK_STREAMS_MAX 1024u
+#define VSOCK_STREAMS_MAX 1024u /* and half of the process's descriptors */
 #define VSOCK_BUCKETS 256u
 #define VSOCK_HOST_PORTS 0x40000000u /* ports of the host's own streams are from here up */
 
@@ -90,7 +90,7 @@ struct vsock {
 	uint32_t next_port;
 
 	struct list streams, dead, turn;
-	unsigned count; /* of those in `streams` */
+	unsigned count, most; /* of those in `streams`, and how many there may be */
 	struct stream *table[VSOCK_BUCKETS];
 
 	/* RSTs for what is no stream, oldest first; more than these are dropped. */

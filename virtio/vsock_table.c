@@ -58,7 +58,7 @@ uint32_t stream_free_port(struct vsock *v, uint32_t guest_port)
 
 struct stream *stream_new(struct vsock *v, int fd, enum stream_state state)
 {
-	struct stream *s = v->count < VSOCK_STREAMS_MAX ? calloc(1, sizeof(*s)) : NULL;
+	struct stream *s = v->count < v->most ? calloc(1, sizeof(*s)) : NULL;
 
 	if (!s) {
 		close(fd);

@@ -882,17 +882,36 @@ static void test_many(void **state)
 	close(l);
 }
 
+/* What it is then. */
+static rlim_t limit_descriptors(rlim_t most)
+{
+	struct rlimit r;
+
+	getrlimit(RLIMIT_NOFILE, &r);
+	r.rlim_cur = MIN(r.rlim_max, most);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &r), 0);
+	return r.rlim_cur;
+}
+
+static int setup_many(void **state)
+{
+	limit_descriptors(4096);
+	return setup(state);
+}
+
+static int setup_few(void **state)
+{
+	limit_descriptors(100);
+	return setup(state);
+}
+
 static void test_limit(void **state)
 {
-	struct rlimit lim;
 	struct guest *g = *state;
 	static int fd[1024];
 	int l, extra;
 
-	getrlimit(RLIMIT_NOFILE, &lim);
-	lim.rlim_cur = MIN(lim.rlim_max, 4096);
-	setrlimit(RLIMIT_NOFILE, &lim);
-	if (lim.rlim_cur < 2200)
+	if (limit_descriptors(4096) < 2200)
 		skip();
 	boot(g);
 	l = listen_port(g, 1);
@@ -920,6 +939,29 @@ static void test_limit(void **state)
 		close(fd[i]);
 	}
 	close(l);
+}
+
+/* However many it opens, half of the process's descriptors are for others. */
+static void test_descriptors(void **state)
+{
+	struct guest *g = *state;
+	unsigned opened = 0;
+	int l, free_fd;
+
+	boot(g);
+	l = listen_port(g, 1);
+	assert_int_equal(listen(l, 128), 0);
+	for (uint32_t i = 0; i < 100; i++) {
+		send_op(g, REQUEST, i, 1);
+		assert_true(recv_within(g, 5000));
+		opened += g->hdr.op == RESPONSE;
+	}
+	assert_int_equal(opened, 50);
+	free_fd = dup(l);
+	assert_true(free_fd >= 0);
+	close(free_fd);
+	close(l);
+	limit_descriptors(4096);
 }
 
 /* ---- Pause, reset, save, load ---- */
@@ -1029,7 +1071,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_starved, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_turns, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_many, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_limit, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_limit, setup_many, teardown),
+		cmocka_unit_test_setup_teardown(test_descriptors, setup_few, teardown),
 		cmocka_unit_test_setup_teardown(test_pause, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_save_load, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_reset, setup, teardown),
