@@ -260,6 +260,9 @@ void virtio_net_receive(struct vnet_pair *p)
 		turn = TURN_MORE;
 	}
 	queue_notify(q);
+	/* What has been read already nothing else would tell of. */
+	if (turn == TURN_MORE && p->held)
+		virtio_kick_again(&p->v->dev, 2 * p->index);
 	virtio_net_watch(p, turn == TURN_STARVED || turn == TURN_SHUT
 				    ? p->wants & ~(uint32_t)EPOLLIN
 				    : p->wants | EPOLLIN);

@@ -527,6 +527,30 @@ static void test_waits_for_room(void **state)
 	await_drops(NET_DROP_ROOM, 2);
 }
 
+/* Nor where it is the last that is served in a turn: the guest is asked for more at once. */
+static void test_waits_for_room_last(void **state)
+{
+	const uint16_t turn = 64;
+
+	go_live(&rig, F(MRG_RXBUF), 128);
+	for (unsigned i = 0; i < turn - 1u; i++)
+		arrive(0, 60, i);
+	arrive(0, 2000, turn);
+	loop_call(rig.io, nothing, NULL);
+	for (uint16_t i = 0; i < turn; i++)
+		give(0, i, DATA(i), 1000);
+	kick(&rig, 0);
+	for (uint16_t i = 0; i < turn - 1u; i++)
+		reap(0, i, HDR + 60);
+	poll(NULL, 0, 20);
+	loop_call(rig.io, nothing, NULL);
+	assert_false(rig.q[0].used->flags & VRING_USED_F_NO_NOTIFY);
+	give(0, turn, DATA(turn), 2000);
+	kick(&rig, 0);
+	reap(0, turn - 1, 1000);
+	reap(0, turn, (uint32_t)HDR + 1000);
+}
+
 static void test_short_packets(void **state)
 {
 	go_live(&rig, F(MRG_RXBUF), 16);
@@ -1131,6 +1155,7 @@ int main(void)
 		TEST(test_receive_one_by_one),
 		TEST(test_no_buffers),
 		TEST(test_waits_for_room),
+		TEST(test_waits_for_room_last),
 		TEST(test_short_packets),
 		TEST(test_buffer_not_writable),
 		cmocka_unit_test_setup_teardown(test_commands, setup_plain, teardown),
