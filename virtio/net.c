@@ -169,6 +169,23 @@ enum virtio_net_link virtio_net_link(struct virtio_device *dev)
 
 /* ---- what the driver sets ---- */
 
+/* All of these the guest can bring about as often as it likes. */
+bool virtio_net_may_say(struct vnet *v)
+{
+	uint64_t now = now_ns();
+
+	if (now < v->quiet_until_ns)
+		return false;
+	v->quiet_until_ns = now + NSEC_PER_SEC;
+	return true;
+}
+
+static void say(struct vnet *v)
+{
+	if (virtio_net_may_say(v))
+		log_warn("%s: %s", v->dev.name, last_error());
+}
+
 void virtio_net_apply_offloads(struct vnet *v)
 {
 	uint64_t guest = v->offloads & v->dev.features & VNET_GUEST_OFFLOADS;
@@ -176,7 +193,7 @@ void virtio_net_apply_offloads(struct vnet *v)
 	if (!(guest & VNET_BIT(VIRTIO_NET_F_GUEST_CSUM)))
 		guest = 0;
 	if (port_set_offloads(&v->port, guest))
-		log_warn("%s: %s", v->dev.name, last_error());
+		say(v);
 	v->most = NET_HEADER + (guest & VNET_GUEST_GSO ? NET_FRAME_MAX : v->mtu + 18);
 }
 
@@ -198,7 +215,7 @@ int virtio_net_use_pairs(struct vnet *v, unsigned pairs)
 
 	rc = rc ? rc : virtio_net_go_on(v);
 	if (rc)
-		log_warn("%s: %s", v->dev.name, last_error());
+		say(v);
 	virtio_net_serve(v);
 	return rc;
 }
@@ -213,7 +230,7 @@ static void vnet_start(struct virtio_device *dev)
 	virtio_net_apply_offloads(v);
 	virtio_net_tell_status(v);
 	if (set_pairs(v, v->active))
-		log_warn("%s: %s", v->dev.name, last_error());
+		say(v);
 	virtio_net_lend(v);
 	virtio_net_serve(v);
 }

@@ -84,6 +84,7 @@ struct vnet {
 	struct queue_setup *setup[2 * NET_PAIRS_MAX]; /* of those */
 	uint64_t offloads; /* VIRTIO_NET_F_GUEST_*: what of those negotiated the guest takes now */
 	uint32_t most;     /* bytes of the largest packet, its header included */
+	uint64_t quiet_until_ns; /* CLOCK_MONOTONIC before which the log has nothing of it */
 	void (*event)(void *arg, const char *name, const char *what);
 	void *arg;
 	struct vnet_gate tx, rx;
@@ -123,6 +124,9 @@ void virtio_net_apply_offloads(struct vnet *v);
 
 /* So many pairs are in use from now on; 0 or -errno. */
 int virtio_net_use_pairs(struct vnet *v, unsigned pairs);
+
+/* Whether the log may have a line now of what a guest can repeat: one a second. */
+bool virtio_net_may_say(struct vnet *v);
 
 /* Receives and sends whatever there is. */
 void virtio_net_serve(struct vnet *v);

@@ -111,7 +111,7 @@ static void take_pair_back(struct vnet_pair *p)
 void virtio_net_halt(struct vnet *v, unsigned first)
 {
 	for (unsigned i = first; i < v->lent; i++)
-		if (vhost_attach(vhost_of(&v->pair[i]), -1))
+		if (vhost_attach(vhost_of(&v->pair[i]), -1) && virtio_net_may_say(v))
 			log_warn("%s: %s", v->dev.name, last_error());
 }
 
@@ -155,16 +155,22 @@ void virtio_net_lend(struct vnet *v)
 {
 	unsigned pairs = ready_pairs(v);
 
+	int rc;
+
 	if (!pairs || !v->link_up || v->dead)
 		return;
-	if (v->tx.limited || v->rx.limited)
-		log_info("%s: its packets go through the monitor, as vhost knows no limits",
-			v->dev.name);
-	else if (lend(v, pairs))
+	if (v->tx.limited || v->rx.limited) {
+		if (virtio_net_may_say(v))
+			log_info("%s: its packets go through the monitor, as vhost knows no limits",
+				v->dev.name);
+		return;
+	}
+	rc = lend(v, pairs);
+	if (!rc)
+		virtio_net_hand_on_filter(v);
+	else if (virtio_net_may_say(v))
 		log_warn("%s: its packets go through the monitor, not vhost: %s", v->dev.name,
 			last_error());
-	else
-		virtio_net_hand_on_filter(v);
 }
 
 /* ---- the filter ---- */

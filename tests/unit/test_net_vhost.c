@@ -14,6 +14,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -326,6 +327,28 @@ static void test_without_vectors(void **state)
 	check_monitor_sends();
 }
 
+/* A guest that starts without, again and again, does not fill the log. */
+static void test_log(void **state)
+{
+	int fd = memfd_create("log", MFD_CLOEXEC), was = dup(STDERR_FILENO);
+	char text[4096] = "";
+	unsigned lines = 0;
+
+	log_set_level(LOG_LEVEL_INFO);
+	assert_int_equal(dup2(fd, STDERR_FILENO), STDERR_FILENO);
+	for (unsigned i = 0; i < 200; i++) {
+		set_status(&f.r, 0);
+		go_live(false);
+	}
+	assert_int_equal(dup2(was, STDERR_FILENO), STDERR_FILENO);
+	assert_true(pread(fd, text, sizeof(text) - 1, 0) > 0);
+	for (const char *at = text; (at = strchr(at, '\n')); at++)
+		lines++;
+	assert_in_range(lines, 1, 20);
+	close(was);
+	close(fd);
+}
+
 /* Whatever the kernel refuses at the start, the monitor goes on. */
 static void test_refused(void **state)
 {
@@ -422,6 +445,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_link, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_tap_gone, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_without_vectors, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_log, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_error, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_broken, setup, teardown),
