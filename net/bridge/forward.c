@@ -76,26 +76,44 @@ void forward_restore(const struct state *s)
 	unlinkat(s->dir, CHANGED, 0);
 }
 
-void forward_harden(const char *bridge)
-{
-	static const struct {
-		const char *name;
-		char value;
-	} switches[] = {
-		{"ipv4/conf/%s/rp_filter", '1'},
-		{"ipv4/conf/%s/accept_redirects", '0'},
-		{"ipv6/conf/%s/accept_ra", '0'},
-		{"ipv6/conf/%s/accept_redirects", '0'},
-	};
+struct interface_switch {
+	const char *family, *name;
+	char value;
+};
 
-	for (unsigned i = 0; i < ARRAY_SIZE(switches); i++) {
-		char name[64], path[96];
+static void set_switches(
+	const char *interface, const struct interface_switch *switches, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		char path[96];
 		int rc;
 
-		snprintf(name, sizeof(name), switches[i].name, bridge);
-		snprintf(path, sizeof(path), "/proc/sys/net/%s", name);
+		snprintf(path, sizeof(path), "/proc/sys/net/%s/conf/%s/%s", switches[i].family,
+			interface, switches[i].name);
 		rc = write_value(path, switches[i].value);
 		if (rc && rc != -ENOENT)
 			log_warn("%s: %s", path, strerror(-rc));
 	}
+}
+
+void forward_harden(const char *bridge)
+{
+	static const struct interface_switch switches[] = {
+		{"ipv4", "rp_filter", '1'},
+		{"ipv4", "accept_redirects", '0'},
+		{"ipv6", "accept_ra", '0'},
+		{"ipv6", "accept_redirects", '0'},
+	};
+
+	set_switches(bridge, switches, ARRAY_SIZE(switches));
+}
+
+void forward_harden_tap(const char *tap)
+{
+	static const struct interface_switch switches[] = {
+		{"ipv4", "rp_filter", '1'}, /* it has no address, and so none is right to it */
+		{"ipv6", "disable_ipv6", '1'},
+	};
+
+	set_switches(tap, switches, ARRAY_SIZE(switches));
 }

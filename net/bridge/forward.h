@@ -18,4 +18,10 @@ void forward_restore(const struct state *s);
  * not there, IPv6 perhaps, nothing is said. */
 void forward_harden(const char *bridge);
 
+/*
+ * A port's own interface takes nothing as the host: a bridge leaves to it the frames to its groups
+ * (01:80:c2:00:00:0x), whatever is in them, and no rule of the bridge sees those.
+ */
+void forward_harden_tap(const char *tap);
+
 #endif

@@ -128,6 +128,13 @@ int host_add_guard(struct host *h, struct bridge_state *b, const struct nic_stat
 	return rc ? fail_context(rc, "%s: spoof-guard", b->wish.name) : 0;
 }
 
+int host_join(struct host *h, const struct nic_state *n, unsigned bridge)
+{
+	unsigned how = (n->isolate ? LINK_ISOLATED : 0) | (n->spoof_guard ? LINK_GUARDED : 0);
+
+	return link_join(h->rtnl, n->index, bridge, how, n->mac);
+}
+
 /* NICs that were on it when it was deleted are on it again. */
 static void join_again(struct host *h, const struct bridge_state *b)
 {
@@ -138,7 +145,7 @@ static void join_again(struct host *h, const struct bridge_state *b)
 		return;
 	for (unsigned i = 0; i < l.count; i++) {
 		if (!link_find(h->rtnl, l.nics[i].tap, &tap) && tap.index == l.nics[i].index)
-			link_join(h->rtnl, tap.index, b->index, l.nics[i].isolate);
+			host_join(h, &l.nics[i], b->index);
 	}
 	nics_free(&l);
 }

@@ -39,6 +39,9 @@ void host_undo_bridge(struct host *h, const struct bridge_state *b);
 /* The rules that isolation or NAT needs beyond the bridge itself. 0, or -errno with a message. */
 int host_add_rules(struct host *h, struct bridge_state *b);
 
+/* Puts its tap on the bridge that has that index. 0, or -errno without a message. */
+int host_join(struct host *h, const struct nic_state *n, unsigned bridge);
+
 /* What the NIC may send. The same. */
 int host_add_guard(struct host *h, struct bridge_state *b, const struct nic_state *n);
 

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "net/bridge/dhcp.h"
+#include "net/bridge/forward.h"
 #include "net/bridge/rules.h"
 #include "net/bridge/subnet.h"
 
@@ -65,12 +66,13 @@ static int join(struct host *h, struct nic *n, const struct nic_wish *w)
 	int rc = link_find(h->rtnl, n->bridge.wish.name, &bridge);
 
 	link_set_silent(h->rtnl, tap); /* fails where there is no IPv6, as is wanted */
+	forward_harden_tap(n->state.tap);
 	if (!rc)
 		rc = link_set_mac(h->rtnl, tap, mac);
 	if (!rc)
 		rc = link_set_mtu(h->rtnl, tap, w->mtu ? w->mtu : bridge.mtu);
 	if (!rc)
-		rc = link_join(h->rtnl, tap, bridge.index, n->state.isolate);
+		rc = host_join(h, &n->state, bridge.index);
 	if (!rc)
 		rc = link_set_up(h->rtnl, tap);
 	return rc ? failno(-rc, "%s: cannot put %s on it", n->bridge.wish.name, n->state.tap) : 0;

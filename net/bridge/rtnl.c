@@ -10,6 +10,7 @@
 #include <libmnl/libmnl.h>
 #include <linux/if_bridge.h>
 #include <linux/if_link.h>
+#include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <stdio.h>
@@ -182,23 +183,44 @@ int link_set_silent(struct rtnl *r, unsigned index)
 	return talk(r, n, NULL, NULL);
 }
 
-int link_join(struct rtnl *r, unsigned index, unsigned bridge, bool isolated)
+static int set_port(struct rtnl *r, unsigned index, uint16_t attribute, uint8_t value)
 {
-	struct ifinfomsg i = {.ifi_index = (int)index},
-			 port = {.ifi_family = AF_BRIDGE, .ifi_index = (int)index};
+	struct ifinfomsg i = {.ifi_family = AF_BRIDGE, .ifi_index = (int)index};
+	struct nlmsghdr *n = begin(r, RTM_SETLINK, NLM_F_ACK, &i, sizeof(i));
+	struct nlattr *info = mnl_attr_nest_start(n, IFLA_PROTINFO);
+
+	mnl_attr_put_u8(n, attribute, value);
+	mnl_attr_nest_end(n, info);
+	return talk(r, n, NULL, NULL);
+}
+
+/* It neither ages nor goes to another port, unless it may and is seen there. */
+static int add_port_mac(struct rtnl *r, unsigned index, const uint8_t mac[6], bool sticky)
+{
+	struct ndmsg d = {.ndm_family = AF_BRIDGE,
+		.ndm_ifindex = (int)index,
+		.ndm_state = NUD_NOARP,
+		.ndm_flags = (uint8_t)(NTF_MASTER | (sticky ? NTF_STICKY : 0))};
+	struct nlmsghdr *n =
+		begin(r, RTM_NEWNEIGH, NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE, &d, sizeof(d));
+
+	mnl_attr_put(n, NDA_LLADDR, 6, mac);
+	return talk(r, n, NULL, NULL);
+}
+
+int link_join(struct rtnl *r, unsigned index, unsigned bridge, unsigned how, const uint8_t mac[6])
+{
+	struct ifinfomsg i = {.ifi_index = (int)index};
 	struct nlmsghdr *n = begin(r, RTM_NEWLINK, NLM_F_ACK, &i, sizeof(i));
-	struct nlattr *info;
 	int rc;
 
 	mnl_attr_put_u32(n, IFLA_MASTER, bridge);
 	rc = talk(r, n, NULL, NULL);
-	if (rc || !isolated)
-		return rc;
-	n = begin(r, RTM_SETLINK, NLM_F_ACK, &port, sizeof(port));
-	info = mnl_attr_nest_start(n, IFLA_PROTINFO);
-	mnl_attr_put_u8(n, IFLA_BRPORT_ISOLATED, 1);
-	mnl_attr_nest_end(n, info);
-	return talk(r, n, NULL, NULL);
+	if (!rc && (how & LINK_ISOLATED))
+		rc = set_port(r, index, IFLA_BRPORT_ISOLATED, 1);
+	if (!rc && (how & LINK_GUARDED))
+		rc = set_port(r, index, IFLA_BRPORT_LEARNING, 0);
+	return rc ? rc : add_port_mac(r, index, mac, how & LINK_GUARDED);
 }
 
 int link_add_address(struct rtnl *r, unsigned index, const struct subnet *s)

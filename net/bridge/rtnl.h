@@ -29,8 +29,12 @@ int link_set_mtu(struct rtnl *r, unsigned index, uint32_t mtu);
 /* No address of the host's own is on it from now on. */
 int link_set_silent(struct rtnl *r, unsigned index);
 
-/* An isolated port and another reach only ports that are not. */
-int link_join(struct rtnl *r, unsigned index, unsigned bridge, bool isolated);
+/*
+ * Puts the port on a bridge, which knows that MAC to be there. An isolated port and another reach
+ * only ports that are not. Of a guarded one nothing else is learned, and no other port takes it.
+ */
+enum link_port { LINK_ISOLATED = 1, LINK_GUARDED = 2 };
+int link_join(struct rtnl *r, unsigned index, unsigned bridge, unsigned how, const uint8_t mac[6]);
 
 int link_add_address(struct rtnl *r, unsigned index, const struct subnet *s);
 int link_add_address6(struct rtnl *r, unsigned index, const struct in6_addr *a, unsigned prefix);

@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import time
 
-from bridge import BROADCAST, JAIL, Nic, Refused, echo, ip_packet, mac_of, udp
+from bridge import BROADCAST, JAIL, Nic, Refused, checksum, echo, ip_packet, mac_of, udp
 
 FORWARD = "/proc/sys/net/ipv4/ip_forward"
 STATE = "/run/kvick-net"
@@ -431,6 +431,53 @@ def test_spoof_guard(lab):
     end_all(a)
     check(tables() == ["bridge kvick-kvick0"] and "nic" not in sh("nft", "list", "ruleset"), "its rules")
     end_all(b)
+
+
+GROUP = bytes.fromhex("0180c200000e")  # frames to it a bridge leaves to the port's own interface
+
+
+def test_spoof_guard_and_groups(lab):
+    """No rule of the bridge's sees frames to its groups, and yet it would learn from them."""
+    a, b, c = lab.nic(spoof_guard=True), lab.nic(), lab.nic(spoof_guard=True)
+    check(b.ping(b.gateway) and c.ping(c.gateway), "the host does not answer")
+    for nic in (b, c):
+        a.send(0x88cc, bytes(46), to=GROUP, source=nic.mac)
+    b.send(0x88cc, bytes(46), source=c.mac)  # b is not guarded, and c does not lose its place
+    for nic, name in ((b, b"for b"), (c, b"for c")):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            s.sendto(name, (nic.address, 9))
+        check(nic.receive(lambda f, name=name: f.endswith(name)), "its frames are led away")
+    check(not a.receive(lambda f: b"for " in f, 0.2), "it has seen another's frames")
+    end_all(a, b, c)
+
+
+def router_advert(mac):
+    """With a default route, and a network of which each takes an address."""
+    local = b"\xfe\x80" + bytes(6) + bytes([mac[0] ^ 2, *mac[1:3], 0xff, 0xfe, *mac[3:]])
+    to = socket.inet_pton(socket.AF_INET6, "ff02::1")
+    body = struct.pack("!BBHBBHII", 134, 0, 0, 64, 0, 1800, 0, 0)
+    body += struct.pack("!BBBBIII", 3, 4, 64, 0xc0, 3600, 3600, 0)
+    body += socket.inet_pton(socket.AF_INET6, "2001:db8:66::") + b"\x01\x01" + mac
+    body = body[:2] + struct.pack(
+        "!H", checksum(local + to + struct.pack("!II", len(body), 58) + body)) + body[4:]
+    return struct.pack("!IHBB", 6 << 28, len(body), 58, 255) + local + to + body
+
+
+def test_the_host_takes_nothing_from_a_tap(lab):
+    """What goes to the bridge's groups comes to the host as the tap's, past the bridge."""
+    a = lab.nic()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.bind(("0.0.0.0", 7777))
+        s.settimeout(5)
+        for to in (GROUP, BROADCAST):
+            a.send(0x86dd, router_advert(a.mac), to=to)
+            for source in ("192.0.2.9", a.address):
+                a.send(0x800, ip_packet(source, a.gateway, 17, udp(1, 7777, to)), to=to)
+        check(s.recv(64) == BROADCAST, "it takes a datagram from the tap")
+    check(a.ping(a.gateway), "the host does not answer")
+    check("kvt" not in sh("ip", "-6", "route") and "default" not in sh("ip", "-6", "route"),
+          f"a guest is the host's router: {sh('ip', '-6', 'route')}")
+    end_all(a)
 
 
 def dhcp_packet(mac, kind, options=b""):
