@@ -8,6 +8,7 @@
 #include "net/bridge/subnet.h"
 
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -29,8 +30,17 @@
 /* --- its process --------------------------------------------------------------------------------
  */
 
-/* Whether that process is the dnsmasq that was given this file. */
-static bool has_argument(int pid, const char *path)
+/* How it is given its file, into `len` bytes. */
+static void conf_option(const struct state *s, const char *bridge, char *buf, size_t len)
+{
+	static const char option[] = "--conf-file=";
+
+	memcpy(buf, option, sizeof(option));
+	state_path(s, bridge, CONF, buf + sizeof(option) - 1, len - (sizeof(option) - 1));
+}
+
+/* Whether that process is the dnsmasq that was started with it. */
+static bool has_argument(int pid, const char *option)
 {
 	char proc[32], line[512];
 	CLEANUP_FD int fd = -1;
@@ -39,22 +49,27 @@ static bool has_argument(int pid, const char *path)
 	snprintf(proc, sizeof(proc), "/proc/%d/cmdline", pid);
 	fd = open(proc, O_RDONLY | O_CLOEXEC);
 	n = fd < 0 ? -1 : read(fd, line, sizeof(line));
-	return n > 0 && memmem(line, (size_t)n, path, strlen(path) + 1);
+	return n > 0 && memmem(line, (size_t)n, option, strlen(option) + 1);
 }
 
-/* A descriptor of its process, so that a number that is used again does no harm; or -1. */
+/* A descriptor of that process, so that a number that is used again does no harm; or -1. */
+static int open_if_it(int pid, const char *option)
+{
+	CLEANUP_FD int fd = pid > 1 ? pidfd_open(pid, 0) : -1;
+
+	return fd >= 0 && has_argument(pid, option) ? steal_fd(&fd) : -1;
+}
+
 static int open_process(const struct state *s, const char *bridge, int *pid)
 {
 	CLEANUP_FD int file = state_file(s, bridge, PID, O_RDONLY);
-	CLEANUP_FD int fd = -1;
-	char text[16] = "", path[PATH_SIZE];
+	char text[16] = "", option[PATH_SIZE];
 
 	if (file < 0 || read(file, text, sizeof(text) - 1) <= 0)
 		return -1;
 	*pid = atoi(text);
-	fd = *pid > 1 ? pidfd_open(*pid, 0) : -1;
-	state_path(s, bridge, CONF, path, sizeof(path));
-	return fd >= 0 && has_argument(*pid, path) ? steal_fd(&fd) : -1;
+	conf_option(s, bridge, option, sizeof(option));
+	return open_if_it(*pid, option);
 }
 
 int dhcp_pid(const struct state *s, const char *bridge)
@@ -65,17 +80,53 @@ int dhcp_pid(const struct state *s, const char *bridge)
 	return fd < 0 ? 0 : pid;
 }
 
-void dhcp_stop(const struct state *s, const char *bridge)
+/*
+ * The same of one that has not said its number: it is about to, and who started it was killed.
+ * While it goes into the background there are two.
+ */
+static int search_process(const struct state *s, const char *bridge)
 {
-	int pid;
-	CLEANUP_FD int fd = open_process(s, bridge, &pid);
+	DIR *proc = opendir("/proc");
+	char option[PATH_SIZE];
+	const struct dirent *e;
+	int fd = -1;
 
-	if (fd < 0)
-		return;
+	conf_option(s, bridge, option, sizeof(option));
+	while (proc && fd < 0 && (e = readdir(proc))) {
+		if (has_argument(atoi(e->d_name), option))
+			fd = open_if_it(atoi(e->d_name), option);
+	}
+	if (proc)
+		closedir(proc);
+	return fd;
+}
+
+static int end(int fd)
+{
 	if (pidfd_send_signal(fd, SIGTERM, NULL, 0) < 0)
-		log_warn("%s: dnsmasq %d cannot be ended: %s", bridge, pid, strerror(errno));
-	else if (fd_await(fd, POLLIN, now_ns() + ENDS_NS))
-		pidfd_send_signal(fd, SIGKILL, NULL, 0);
+		return errno == ESRCH ? 0 : -errno;
+	if (!fd_await(fd, POLLIN, now_ns() + ENDS_NS))
+		return 0;
+	pidfd_send_signal(fd, SIGKILL, NULL, 0);
+	return fd_await(fd, POLLIN, now_ns() + ENDS_NS);
+}
+
+int dhcp_stop(const struct state *s, const char *bridge)
+{
+	int pid, rc = 0;
+
+	while (!rc) {
+		CLEANUP_FD int fd = open_process(s, bridge, &pid);
+
+		if (fd < 0)
+			fd = search_process(s, bridge);
+		if (fd < 0)
+			return 0;
+		rc = end(fd);
+	}
+	if (rc != -EPERM)
+		log_warn("%s: its dnsmasq cannot be ended: %s", bridge, strerror(-rc));
+	return rc;
 }
 
 /* The first line that it wrote, without its own name. */
@@ -114,14 +165,14 @@ static void hear_signals(posix_spawnattr_t *attributes)
 /* Returns when dnsmasq has gone into the background: then it answers. */
 static int start(const struct state *s, const char *bridge)
 {
-	char option[PATH_SIZE + 16] = "--conf-file=", name[] = "dnsmasq";
+	char option[PATH_SIZE], name[] = "dnsmasq";
 	char *argv[] = {name, option, NULL};
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attributes;
 	int pipe_fd[2], rc, status = 0;
 	pid_t pid;
 
-	state_path(s, bridge, CONF, option + strlen(option), PATH_SIZE);
+	conf_option(s, bridge, option, sizeof(option));
 	if (pipe2(pipe_fd, O_CLOEXEC) < 0)
 		return failno(errno, "dnsmasq");
 	posix_spawn_file_actions_init(&actions);

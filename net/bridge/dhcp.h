@@ -14,8 +14,8 @@ int dhcp_update(const struct state *s, const struct bridge_state *b);
 /* The second alone, for those who have left. Fine where it does not run. */
 void dhcp_tell(const struct state *s, const struct bridge_state *b);
 
-/* Fine where it does not run. */
-void dhcp_stop(const struct state *s, const char *bridge);
+/* Fine where it does not run. -EPERM, without a message: it does, and ending it takes CAP_KILL. */
+int dhcp_stop(const struct state *s, const char *bridge);
 
 /* Its process, 0: there is none. */
 int dhcp_pid(const struct state *s, const char *bridge);

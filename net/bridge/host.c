@@ -207,6 +207,8 @@ static int find_known(struct host *h, const struct bridge_wish *w, struct bridge
 	if (!found)
 		return fail(EEXIST, "%s: was deleted and made anew by someone else, while %s on it",
 			w->name, "VMs of ours are");
+	if (b->wish.dhcp)
+		dhcp_stop(&h->state, w->name); /* it listens to the one that is gone */
 	return make(h, b);
 }
 
@@ -273,8 +275,8 @@ static void remove_link(struct host *h, const struct bridge_state *b)
 
 void host_remove_bridge(struct host *h, const struct bridge_state *b)
 {
-	if (b->wish.dhcp)
-		dhcp_stop(&h->state, b->wish.name);
+	if (b->wish.dhcp && dhcp_stop(&h->state, b->wish.name) == -EPERM)
+		return;
 	if (b->rules)
 		rules_remove_bridge(b->wish.name);
 	if (*b->maker)

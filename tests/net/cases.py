@@ -486,8 +486,8 @@ def dhcp_packet(mac, kind, options=b""):
     return udp(68, 67, body)
 
 
-def dhcp_discover(mac):
-    return ip_packet("0.0.0.0", "255.255.255.255", 17, dhcp_packet(mac, 1))
+def dhcp_discover(mac, more=b""):
+    return ip_packet("0.0.0.0", "255.255.255.255", 17, dhcp_packet(mac, 1, more))
 
 
 def dhcp_answer(nic, seconds=5):
@@ -505,15 +505,15 @@ def dhcp_answer(nic, seconds=5):
     return socket.inet_ntoa(seen[58:62]), options
 
 
-def take_lease(nic):
+def take_lease(nic, more=b""):
     for _ in range(5):  # as clients do: dnsmasq is told of the NIC by a signal
-        nic.send(0x800, dhcp_discover(nic.mac))
+        nic.send(0x800, dhcp_discover(nic.mac, more))
         address, options = dhcp_answer(nic, 1)
         if address:
             break
     check(address == nic.address, f"DHCP offers {address} and not {nic.address}")
     check(options[3] == socket.inet_aton(nic.gateway) and options[6] == options[3], f"{options}")
-    wish = bytes([50, 4]) + socket.inet_aton(address) + bytes([54, 4]) + options[54]
+    wish = bytes([50, 4]) + socket.inet_aton(address) + bytes([54, 4]) + options[54] + more
     nic.send(0x800, ip_packet("0.0.0.0", "255.255.255.255", 17, dhcp_packet(nic.mac, 3, wish)))
     address, options = dhcp_answer(nic)
     check(address == nic.address and options[53] == b"\x05", f"DHCP answers {address} {options}")
@@ -555,6 +555,33 @@ def test_dhcp_gives_an_address_again(lab):
     c = lab.nic(dhcp=True, ip="10.86.0.9/24")
     take_lease(c)
     end_all(b, c)
+
+
+def test_dhcp_after_the_bridge_was_deleted(lab):
+    a = lab.nic(dhcp=True)
+    sh("ip", "link", "del", "kvick0")
+    b = lab.nic(dhcp=True)
+    for nic in (a, b):
+        take_lease(nic)
+    end_all(a, b)
+
+
+def test_dnsmasq_of_another_bridge(lab):
+    """A guardian that may not end it leaves it, and all else, to one that may."""
+    a, b = lab.nic(dhcp=True, nat=True, stderr=subprocess.DEVNULL), lab.nic(bridge="kvick1")
+    a.kill_guardian()
+    a.drop()
+    end_all(b)
+    end_all(lab.nic())
+
+
+def test_dnsmasq_without_its_number(lab):
+    """As it is if its starter is killed before it has written it."""
+    a = lab.nic(dhcp=True)
+    sh("find", STATE, "-name", "dnsmasq.pid", "-delete")
+    a.kill_guardian()
+    a.drop()
+    end_all(lab.nic())
 
 
 def test_dnsmasq_killed(lab):
