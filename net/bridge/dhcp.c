@@ -238,7 +238,7 @@ static int write_conf(const struct state *s, const struct bridge_state *b)
 		b->wish.name, text[0]);
 	fprintf(out, "no-hosts\ndhcp-range=%s,static,%s\ndhcp-authoritative\nno-ping\n", text[1],
 		text[2]);
-	fprintf(out, "quiet-dhcp\nquiet-dhcp6\n");
+	fprintf(out, "dhcp-ignore-names\nquiet-dhcp\nquiet-dhcp6\n");
 	for (unsigned i = 0; i < ARRAY_SIZE(files); i++) {
 		state_path(s, b->wish.name, files[i].file, path, sizeof(path));
 		fprintf(out, "%s=%s\n", files[i].option, path);

@@ -557,6 +557,14 @@ def test_dhcp_gives_an_address_again(lab):
     end_all(b, c)
 
 
+def test_no_guest_names_itself(lab):
+    """By DHCP: what a VM is called the host says."""
+    a = lab.nic(dhcp=True)
+    take_lease(a, bytes([12, 4]) + b"wpad")
+    check(ask_name(a.gateway, "wpad") is None, "a guest has the name that it asked for")
+    end_all(a)
+
+
 def test_dhcp_after_the_bridge_was_deleted(lab):
     a = lab.nic(dhcp=True)
     sh("ip", "link", "del", "kvick0")
