@@ -136,6 +136,7 @@ static void watch(struct guard *g)
 	struct pollfd p[] = {{.fd = SOCKET, .events = POLLIN},
 		{.fd = g->watch ? link_watch(g->watch) : -1, .events = POLLIN}};
 	char word;
+	ssize_t n;
 
 	look(g);
 	for (;;) {
@@ -143,7 +144,8 @@ static void watch(struct guard *g)
 			return;
 		if (p[1].revents && link_events(g->watch, on_event, g))
 			p[1].fd = -1;
-		if (p[0].revents && recv(SOCKET, &word, 1, MSG_DONTWAIT) <= 0 && errno != EAGAIN)
+		n = p[0].revents ? recv(SOCKET, &word, 1, MSG_DONTWAIT) : 1;
+		if (!n || (n < 0 && errno != EAGAIN))
 			return;
 	}
 }

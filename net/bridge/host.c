@@ -28,6 +28,7 @@ int host_open(struct host *h)
 	}
 	for (unsigned i = 0; names[i][0]; i++)
 		host_release_bridge(h, names[i]);
+	forward_restore(&h->state); /* one was killed after the last bridge, and before this */
 	return 0;
 }
 

@@ -261,6 +261,20 @@ def test_killed_at_any_point(lab):
             lab.check_nothing_left()
 
 
+def state_dir():
+    return next(f"{STATE}/{name}" for name in os.listdir(STATE) if name != "lock")
+
+
+def test_killed_before_forward_is_put_back(lab):
+    a = lab.nic(nat=True, stderr=subprocess.DEVNULL)
+    a.kill_guardian()
+    a.drop()
+    sh("ip", "link", "del", "kvick0")
+    sh("nft", "flush", "ruleset")
+    sh("rm", "-r", f"{state_dir()}/kvick0")
+    end_all(lab.nic())
+
+
 def test_two_vms_and_a_kill_while_ending(lab):
     for i in range(10):
         a, b = lab.nic(spoof_guard=True, nat=True, stderr=subprocess.DEVNULL), lab.nic(spoof_guard=True)
