@@ -16,6 +16,7 @@
 #include <spawn.h>
 #include <stdio.h>
 #include <sys/pidfd.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #define CONF "dnsmasq.conf"
@@ -81,9 +82,28 @@ int dhcp_pid(const struct state *s, const char *bridge)
 }
 
 /*
- * The same of one that has not said its number: it is about to, and who started it was killed.
- * While it goes into the background there are two.
+ * One that was not waited for, as who started it was killed, is yet to write its number: where it
+ * cannot, it ends. A number that is there stays.
  */
+static void forbid_number(const struct state *s, const char *bridge)
+{
+	char path[PATH_SIZE];
+
+	state_path(s, bridge, PID, path, sizeof(path));
+	mkdir(path, 0755);
+}
+
+static void allow_number(const struct state *s, const char *bridge)
+{
+	char path[PATH_SIZE];
+
+	state_path(s, bridge, PID, path, sizeof(path));
+	if (unlink(path) < 0)
+		rmdir(path);
+}
+
+/* The same of such a one, which is not to be waited for; on its way into the background it is one
+ * process after the other. */
 static int search_process(const struct state *s, const char *bridge)
 {
 	DIR *proc = opendir("/proc");
@@ -115,6 +135,7 @@ int dhcp_stop(const struct state *s, const char *bridge)
 {
 	int pid, rc = 0;
 
+	forbid_number(s, bridge);
 	while (!rc) {
 		CLEANUP_FD int fd = open_process(s, bridge, &pid);
 
@@ -175,6 +196,7 @@ static int start(const struct state *s, const char *bridge)
 	conf_option(s, bridge, option, sizeof(option));
 	if (pipe2(pipe_fd, O_CLOEXEC) < 0)
 		return failno(errno, "dnsmasq");
+	allow_number(s, bridge);
 	posix_spawn_file_actions_init(&actions);
 	posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDWR, 0);
 	posix_spawn_file_actions_adddup2(&actions, pipe_fd[1], STDOUT_FILENO);
@@ -318,7 +340,7 @@ static bool leased_to_another(const struct state *s, const char *bridge, const s
 	return found;
 }
 
-/* The one that runs reads the files again, or ends where its notes are of no use any more. */
+/* The one that runs reads the files again, where its notes are of use. */
 static bool tell(const struct state *s, const char *bridge, const struct nic_list *l)
 {
 	int pid;
@@ -326,10 +348,7 @@ static bool tell(const struct state *s, const char *bridge, const struct nic_lis
 
 	if (fd < 0)
 		return false;
-	if (!leased_to_another(s, bridge, l))
-		return !pidfd_send_signal(fd, SIGHUP, NULL, 0);
-	dhcp_stop(s, bridge);
-	return false;
+	return !leased_to_another(s, bridge, l) && !pidfd_send_signal(fd, SIGHUP, NULL, 0);
 }
 
 int dhcp_update(const struct state *s, const struct bridge_state *b)
@@ -342,6 +361,7 @@ int dhcp_update(const struct state *s, const struct bridge_state *b)
 	if (!rc)
 		rc = write_hosts(s, b, &l);
 	if (!rc && !tell(s, bridge, &l)) {
+		dhcp_stop(s, bridge); /* one that has not written its number */
 		leases = state_file(s, bridge, LEASES, O_WRONLY | O_CREAT | O_TRUNC);
 		if (leases >= 0)
 			close(leases);
