@@ -59,12 +59,16 @@ static int make(struct host *h, const struct bridge_wish *w)
 			*b.maker ? "made by " : "and not ours", b.maker);
 	if (!link_find(h->rtnl, name, &l))
 		return fail(EEXIST, "%s: there is an interface of that name", name);
-	rc = host_add_bridge(h, w, STATE_ADMIN, &b);
-	if (!rc && w->dhcp) {
+	rc = host_add_bridge(h, w, STATE_MAKING, &b);
+	if (rc)
+		return rc;
+	snprintf(b.maker, sizeof(b.maker), "%s", STATE_ADMIN);
+	if (w->dhcp)
 		rc = dhcp_update(&h->state, &b);
-		if (rc)
-			host_undo_bridge(h, &b);
-	}
+	if (!rc)
+		rc = state_save(&h->state, &b);
+	if (rc)
+		host_undo_bridge(h, &b);
 	return rc;
 }
 

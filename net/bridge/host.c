@@ -73,29 +73,32 @@ static int check_address(struct host *h, const struct bridge_state *b)
 }
 
 /* Its MAC is always the same, so that guests which know it go on when it was made anew. */
-static int make_link(struct host *h, struct bridge_state *b)
+static void make_mac(const char *bridge, uint8_t mac[6])
 {
-	uint64_t hash = stable_hash(b->wish.name, strlen(b->wish.name));
+	uint64_t hash = stable_hash(bridge, strlen(bridge));
+
+	memcpy(mac, &hash, 6);
+	mac[0] = 0x06; /* locally administered, and none that a guest is given */
+}
+
+static int make_link(struct host *h, struct bridge_state *b, unsigned *index)
+{
 	struct in6_addr address6 = state_address6(b, b->wish.address.address);
 	struct link l;
 	uint8_t mac[6];
 	int rc;
 
-	memcpy(mac, &hash, sizeof(mac));
-	mac[0] = 0x06; /* locally administered, and none that a guest is given */
+	make_mac(b->wish.name, mac);
 	rc = link_add_bridge(h->rtnl, b->wish.name, mac);
 	if (!rc)
 		rc = link_find(h->rtnl, b->wish.name, &l);
 	if (rc)
 		return failno(-rc, "%s: cannot make the bridge", b->wish.name);
-	b->index = l.index;
+	*index = l.index;
 	forward_harden(b->wish.name);
-	rc = link_add_address(h->rtnl, b->index, &b->wish.address);
-	b->ipv6 = !rc && !link_add_address6(h->rtnl, b->index, &address6, 64);
-	if (!rc)
-		rc = link_set_up(h->rtnl, b->index);
-	return rc ? failno(-rc, "%s: cannot set the bridge up", b->wish.name)
-		  : state_save(&h->state, b);
+	rc = link_add_address(h->rtnl, l.index, &b->wish.address);
+	b->ipv6 = !rc && !link_add_address6(h->rtnl, l.index, &address6, 64);
+	return rc ? failno(-rc, "%s: cannot give the bridge its address", b->wish.name) : 0;
 }
 
 /* The state is first to know; after a failure there are none, as there were. */
@@ -136,8 +139,9 @@ int host_join(struct host *h, const struct nic_state *n, unsigned bridge)
 	return link_join(h->rtnl, n->index, bridge, how, n->mac);
 }
 
-/* NICs that were on it when it was deleted are on it again. */
-static void join_again(struct host *h, const struct bridge_state *b)
+/* NICs that were on it when it was deleted are on it again, before it is up: none is there for a
+ * moment without being isolated. */
+static void join_again(struct host *h, const struct bridge_state *b, unsigned bridge)
 {
 	struct nic_list l;
 	struct link tap;
@@ -146,26 +150,33 @@ static void join_again(struct host *h, const struct bridge_state *b)
 		return;
 	for (unsigned i = 0; i < l.count; i++) {
 		if (!link_find(h->rtnl, l.nics[i].tap, &tap) && tap.index == l.nics[i].index)
-			host_join(h, &l.nics[i], b->index);
+			host_join(h, &l.nics[i], bridge);
 	}
 	nics_free(&l);
 }
 
+/* Its number is written last: without it, what there is of it is made once more. */
 static int make(struct host *h, struct bridge_state *b)
 {
+	unsigned index = 0;
 	int rc = b->wish.address.prefix ? check_address(h, b) : choose_address(h, b);
 
 	if (!rc)
 		rc = state_save(&h->state, b);
 	if (!rc)
-		rc = make_link(h, b);
+		rc = make_link(h, b, &index);
 	if (!rc && b->wish.nat)
 		rc = forward_on(&h->state, b->wish.name);
 	if (!rc && (b->wish.nat || b->wish.isolate || b->rules))
 		rc = host_add_rules(h, b);
-	if (!rc)
-		join_again(h, b);
-	return rc;
+	if (rc)
+		return rc;
+	join_again(h, b, index);
+	rc = link_set_up(h->rtnl, index);
+	if (rc)
+		return failno(-rc, "%s: cannot set the bridge up", b->wish.name);
+	b->index = index;
+	return state_save(&h->state, b);
 }
 
 /* --- finding ------------------------------------------------------------------------------------
@@ -194,7 +205,47 @@ static int check_ours(const struct bridge_state *b, const struct bridge_wish *w)
 	return 0;
 }
 
-/* One that we know: as it is, or made once more where someone deleted it. */
+/* Whether it is the one that is known: by its number, or by its MAC where that was not yet written.
+ */
+static bool is_it(const struct link *l, const struct bridge_state *b)
+{
+	uint8_t mac[6];
+
+	make_mac(b->wish.name, mac);
+	return !strcmp(l->kind, "bridge") &&
+	       (b->index ? b->index == l->index : !memcmp(l->mac, mac, sizeof(mac)));
+}
+
+/* Only the one that was made: by now the name may be another's. */
+static void remove_link(struct host *h, const struct bridge_state *b)
+{
+	struct link l;
+	int rc = link_find(h->rtnl, b->wish.name, &l);
+
+	if (rc || !is_it(&l, b))
+		return;
+	rc = link_delete(h->rtnl, l.index);
+	if (rc)
+		log_warn("%s: cannot be deleted: %s", b->wish.name, strerror(-rc));
+}
+
+/* After a failure it is as it was: known, and not there. */
+static int make_again(struct host *h, struct bridge_state *b)
+{
+	int rc;
+
+	if (b->wish.dhcp)
+		dhcp_stop(&h->state, b->wish.name); /* it listens to the one that is gone */
+	remove_link(h, b);
+	b->index = 0;
+	rc = make(h, b);
+	if (rc)
+		remove_link(h, b);
+	return rc;
+}
+
+/* One that we know: as it is, or made once more where someone deleted it, or was killed making it.
+ */
 static int find_known(struct host *h, const struct bridge_wish *w, struct bridge_state *b)
 {
 	struct link l;
@@ -205,12 +256,12 @@ static int find_known(struct host *h, const struct bridge_wish *w, struct bridge
 		b->index = found ? 0 : l.index;
 		return rc;
 	}
-	if (!found)
+	if (!*b->maker)
+		return fail(ENODEV, "%s: was deleted, and is not ours to make anew", w->name);
+	if (!found && !is_it(&l, b))
 		return fail(EEXIST, "%s: was deleted and made anew by someone else, while %s on it",
 			w->name, "VMs of ours are");
-	if (b->wish.dhcp)
-		dhcp_stop(&h->state, w->name); /* it listens to the one that is gone */
-	return make(h, b);
+	return make_again(h, b);
 }
 
 static int find_foreign(struct host *h, const struct link *l, struct bridge_state *b)
@@ -260,19 +311,6 @@ int host_add_bridge(
 
 /* --- taking away --------------------------------------------------------------------------------
  */
-
-/* Only the one that was made: by now the name may be another's. */
-static void remove_link(struct host *h, const struct bridge_state *b)
-{
-	struct link l;
-	int rc = link_find(h->rtnl, b->wish.name, &l);
-
-	if (rc || strcmp(l.kind, "bridge") != 0 || (b->index && b->index != l.index))
-		return;
-	rc = link_delete(h->rtnl, l.index);
-	if (rc)
-		log_warn("%s: cannot be deleted: %s", b->wish.name, strerror(-rc));
-}
 
 void host_remove_bridge(struct host *h, const struct bridge_state *b)
 {

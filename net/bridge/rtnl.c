@@ -95,6 +95,10 @@ static int take_link_attr(const struct nlattr *a, void *arg)
 	case IFLA_MTU:
 		l->mtu = mnl_attr_get_u32(a);
 		break;
+	case IFLA_ADDRESS:
+		if (mnl_attr_get_payload_len(a) == sizeof(l->mac))
+			memcpy(l->mac, mnl_attr_get_payload(a), sizeof(l->mac));
+		break;
 	case IFLA_LINKINFO:
 		return mnl_attr_parse_nested(a, take_kind, l);
 	default:

@@ -15,7 +15,8 @@ struct link {
 	unsigned index;
 	unsigned master; /* the bridge it is on; 0: none */
 	uint32_t mtu;
-	char kind[16]; /* "bridge", "tun"; "" of hardware */
+	uint8_t mac[6]; /* none: zero */
+	char kind[16];  /* "bridge", "tun"; "" of hardware */
 };
 
 /* All return 0 or -errno, and leave the message to the caller. -ENODEV: there is none. */

@@ -38,12 +38,13 @@ struct bridge_wish {
 struct bridge_state {
 	struct bridge_wish wish;      /* what it is; of one that is not ours, its name */
 	char maker[BRIDGE_LABEL + 8]; /* "VM web", STATE_ADMIN; "": it is not ours */
-	unsigned index;               /* of the interface; 0: not known, or not made yet */
+	unsigned index;               /* of the interface; 0: who makes it is not done */
 	bool ipv6;                    /* it has its state_address6 */
 	bool rules;                   /* there are rules of nftables for it */
 };
 
 #define STATE_ADMIN "kvick net create"
+#define STATE_MAKING STATE_ADMIN ", not done" /* nobody's, should that one be killed */
 
 struct nic_state {
 	unsigned index; /* of the tap */

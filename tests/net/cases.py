@@ -300,6 +300,72 @@ def test_bridge_deleted(lab):
     end_all(a, b, c)
 
 
+def test_making_it_anew_is_cut_short(lab):
+    """Its maker is killed at any point: it is made by the next one, and goes with the last."""
+    for i in range(12):
+        a = lab.nic(nat=True, isolate=True, stderr=subprocess.DEVNULL)
+        sh("ip", "link", "del", "kvick0")
+        b = lab.nic(wait=False, nat=True, stderr=subprocess.DEVNULL)
+        time.sleep(0.01 + i * 0.001)
+        b.kill_guardian()
+        b.drop()
+        c = lab.nic(nat=True, isolate=True)
+        check(c.ping(c.gateway) and a.ping(a.gateway), "it was not made anew for all")
+        check(not a.resolve(c.address, 1, 0.05), "isolated ones reach each other")
+        end_all(a, c)
+        lab.check_nothing_left()
+
+
+def test_foreign_bridge_deleted(lab):
+    sh("ip", "link", "add", "br0", "type", "bridge")
+    a = lab.nic(bridge="br0")
+    sh("ip", "link", "del", "br0")
+    lab.refused("br0: was deleted, and is not ours to make anew", bridge="br0")
+    end_all(a)
+
+
+def edit_state(bridge, **members):
+    """As one who was killed has left it."""
+    path = f"{state_dir()}/{bridge}/bridge"
+    with open(path, encoding="utf-8") as f:
+        state = json.load(f)
+    with open(path, "w", encoding="utf-8") as f:
+        json.dump({**state, **members}, f)
+
+
+def test_killed_before_its_number_was_written(lab):
+    lab.net("create", "lan")
+    edit_state("lan", index=0)
+    a = lab.nic(bridge="lan")
+    check(a.ping(a.gateway), "the host does not answer")
+    end_all(a)
+    lab.net("rm", "lan")
+    a = lab.nic()
+    a.kill_guardian()
+    sh("ip", "link", "del", "kvick0")
+    edit_state("kvick0", index=0)
+    sh("ip", "link", "add", "kvick0", "type", "bridge")
+    a.drop()
+    end_all(lab.nic(bridge="kvick1"))
+    check("kvick0" in links(), "another's bridge was taken away")
+    sh("ip", "link", "del", "kvick0")
+
+
+def test_create_killed(lab):
+    """At any point: there is all of the bridge, or nothing of it."""
+    for i in range(14):
+        with subprocess.Popen([lab.program, "create", "--nat", "--dhcp", "lan"], stderr=subprocess.DEVNULL) as p:
+            time.sleep(i * 0.006)
+            p.kill()
+        end_all(lab.nic())
+        if "lan" in lab.listed():
+            a = lab.nic(bridge="lan", nat=True, dhcp=True)
+            check(a.ping(a.gateway) and processes("dnsmasq"), "not all of it is there")
+            end_all(a)
+            lab.net("rm", "lan")
+        lab.check_nothing_left()
+
+
 def test_bridge_replaced(lab):
     a = lab.nic()
     sh("ip", "link", "del", "kvick0")
