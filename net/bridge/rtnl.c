@@ -286,12 +286,13 @@ static int look_at_route(const struct nlmsghdr *n, void *arg)
 	struct route r = {0};
 	struct subnet to = {.prefix = m->rtm_dst_len};
 
-	if (m->rtm_table != RT_TABLE_MAIN || !m->rtm_dst_len || s->found.prefix)
+	if ((m->rtm_table != RT_TABLE_MAIN && m->rtm_table != RT_TABLE_LOCAL) || !m->rtm_dst_len ||
+		s->found.prefix)
 		return MNL_CB_OK;
 	if (mnl_attr_parse(n, sizeof(*m), take_route_attr, &r) < 0)
 		return MNL_CB_ERROR;
 	to.address.s_addr = r.to;
-	if (subnet_overlaps(s->subnet, &to) && r.index != s->index) {
+	if (subnet_overlaps(s->subnet, &to) && (!s->index || r.index != s->index)) {
 		s->found = to;
 		s->found_index = r.index;
 	}
@@ -303,12 +304,14 @@ int route_find(struct rtnl *r, const struct subnet *subnet, unsigned index, char
 	struct route_search s = {.subnet = subnet, .index = index};
 	struct rtmsg m = {.rtm_family = AF_INET};
 	int rc = talk(r, begin(r, RTM_GETROUTE, NLM_F_DUMP, &m, sizeof(m)), look_at_route, &s);
-	char name[IFNAMSIZ] = "?", to[SUBNET_TEXT];
+	char name[IFNAMSIZ], to[SUBNET_TEXT];
+	bool one;
 
 	if (rc || !s.found.prefix)
 		return rc;
-	if_indextoname(s.found_index, name);
-	snprintf(text, len, "%s dev %s", subnet_format(&s.found, to), name);
+	one = s.found_index && if_indextoname(s.found_index, name);
+	snprintf(text, len, "%s%s%s", subnet_format(&s.found, to), one ? " dev " : "",
+		one ? name : "");
 	return -EEXIST;
 }
 

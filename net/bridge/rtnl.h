@@ -42,8 +42,8 @@ int link_add_address6(struct rtnl *r, unsigned index, const struct in6_addr *a, 
 
 /*
  * Looks for a route to a part of that network, or to more than it, other than through interface
- * `index` and other than the default one. 0: there is none; -EEXIST: "10.86.0.0/16 dev eth1" in
- * `text`.
+ * `index` (0: none) and other than the default one; an address of the host is one too. 0: there is
+ * none; -EEXIST: "10.86.0.0/16 dev eth1" in `text`, without the interface where there is not one.
  */
 int route_find(struct rtnl *r, const struct subnet *s, unsigned index, char *text, size_t len);
 

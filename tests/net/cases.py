@@ -846,6 +846,19 @@ def test_every_default_address_collides(lab):
     sh("ip", "link", "del", "dum0")
 
 
+def test_routes_and_addresses_collide(lab):
+    """Those too that lead through no interface, or are of the host alone."""
+    for what, kind in (("route", "blackhole"), ("addr", "local")):
+        to = [kind, "10.86.0.0/24"] if kind == "blackhole" else ["10.86.0.9/32", "dev", "lo"]
+        sh("ip", what, "add", *to)
+        a = lab.nic()
+        check(a.gateway == "10.86.1.1", f"{what}: it has {a.gateway}")
+        end_all(a)
+        lab.refused(f"address 10.86.0.1/24 collides with the route to {to[kind == 'blackhole']}",
+                    address="10.86.0.1/24")
+        sh("ip", what, "del", *to)
+
+
 def test_not_root(lab):
     launch = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     lab.refused("a bridge needs CAP_NET_ADMIN: run as root, or use --net user", launch=launch)
