@@ -83,7 +83,7 @@ int rules_add_bridge(const struct bridge_state *b)
 	subnet_format(&net, text);
 	if (b->wish.nat)
 		snprintf(nat, sizeof(nat),
-			"	oifname \"%s\" ct state new counter drop\n"
+			"	oifname \"%s\" ct state { new, invalid, untracked } counter drop\n"
 			" }\n"
 			" chain nat {\n"
 			"	type nat hook postrouting priority srcnat;\n"
