@@ -16,6 +16,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* How many senders a bridge learns of: without an end a guest fills the host's memory with made up
+ * ones. Since Linux 6.8; before, the attribute is passed over. */
+#define BR_FDB_MAX_LEARNED (IFLA_BR_MCAST_QUERIER_STATE + 2)
+#define LEARNED_MAX 4096u
+
 struct rtnl {
 	struct mnl_socket *nl;
 	uint32_t seq;
@@ -132,12 +137,15 @@ int link_add_bridge(struct rtnl *r, const char *name, const uint8_t mac[6])
 	struct ifinfomsg i = {0};
 	struct nlmsghdr *n =
 		begin(r, RTM_NEWLINK, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, &i, sizeof(i));
-	struct nlattr *info;
+	struct nlattr *info, *data;
 
 	mnl_attr_put_strz(n, IFLA_IFNAME, name);
 	mnl_attr_put(n, IFLA_ADDRESS, 6, mac);
 	info = mnl_attr_nest_start(n, IFLA_LINKINFO);
 	mnl_attr_put_strz(n, IFLA_INFO_KIND, "bridge");
+	data = mnl_attr_nest_start(n, IFLA_INFO_DATA);
+	mnl_attr_put_u32(n, BR_FDB_MAX_LEARNED, LEARNED_MAX);
+	mnl_attr_nest_end(n, data);
 	mnl_attr_nest_end(n, info);
 	return talk(r, n, NULL, NULL);
 }

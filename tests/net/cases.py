@@ -7,6 +7,7 @@ import ipaddress
 import json
 import os
 import random
+import re
 import socket
 import struct
 import subprocess
@@ -42,6 +43,10 @@ def links(kind=None):
 
 def tables():
     return sorted(line.split(maxsplit=1)[1] for line in sh("nft", "list", "tables").splitlines())
+
+
+def kernel_is(*least):
+    return tuple(int(w) for w in re.findall(r"\d+", os.uname().release)[:2]) >= least
 
 
 def forward():
@@ -211,6 +216,21 @@ def test_chosen_addresses(lab):
     lab.refused("ip 10.5.2.7/24: is not in the network of kvick0, 10.5.1.1/24", ip="10.5.2.7/24")
     lab.refused("mac 02:00:00:00:00:", mac=a.mac)
     end_all(a)
+
+
+def test_a_guest_of_many_senders(lab):
+    """The host keeps no more of them than it wants to, and the others are not lost for it."""
+    if not kernel_is(6, 8):
+        raise Skip("this kernel's bridges have no limit")
+    a, b = lab.nic(), lab.nic()
+    for i in range(10000):
+        a.send(0x88b5, bytes(46), source=b"\x02\x01" + struct.pack("!I", i))
+    known = sh("bridge", "fdb", "show", "br", "kvick0").count("02:01:")
+    check(1000 < known <= 4096, f"it knows {known} senders")
+    list(b.frames(0.1))
+    check(b.ping(b.gateway), "the host does not answer")
+    check(not a.receive(lambda f: f[:6] == b.mac, 0.2), "it has seen another's frames")
+    end_all(a, b)
 
 
 # --- ends ------------------------------------------------------------------------------------------
