@@ -65,6 +65,9 @@ static int join(struct host *h, struct nic *n, const struct nic_wish *w)
 	struct link bridge;
 	int rc = link_find(h->rtnl, n->bridge.wish.name, &bridge);
 
+	if (!rc && !memcmp(bridge.mac, w->mac, sizeof(bridge.mac)))
+		return fail(EEXIST,
+			"%s: its own mac is this: choose another by mac=", n->bridge.wish.name);
 	link_set_silent(h->rtnl, tap); /* fails where there is no IPv6, as is wanted */
 	forward_harden_tap(n->state.tap);
 	if (!rc)

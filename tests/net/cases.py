@@ -215,6 +215,7 @@ def test_chosen_addresses(lab):
     lab.refused("ip 10.5.1.1/24: is the address of kvick0 itself", ip="10.5.1.1/24")
     lab.refused("ip 10.5.2.7/24: is not in the network of kvick0, 10.5.1.1/24", ip="10.5.2.7/24")
     lab.refused("mac 02:00:00:00:00:", mac=a.mac)
+    lab.refused("kvick0: its own mac is this", mac=a.resolve(a.gateway))
     end_all(a)
 
 
