@@ -344,8 +344,8 @@ int state_add_nic(const struct state *s, const char *bridge, const struct nic_st
 
 	nic_file(n->index, file);
 	if (dir >= 0 && (!mkdirat(dir, "nics", 0755) || errno == EEXIST))
-		fd = openat(dir, file, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-	if (fd < 0 || fcntl(fd, F_OFD_SETLK, &l) < 0) {
+		fd = openat(dir, file, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0 || fcntl(fd, F_OFD_SETLK, &l) < 0 || fchmod(fd, 0644) < 0) {
 		json_decref(mac);
 		return failno(errno, "%s: cannot keep the state of %s", bridge, n->tap);
 	}
@@ -378,7 +378,8 @@ static void load_nic(int fd, struct nic_state *n)
 	json_t *o = json_loadfd(fd, 0, NULL);
 	const json_t *mac = json_object_get(o, "mac");
 
-	n->alive = !fcntl(fd, F_OFD_GETLK, &l) && l.l_type != F_UNLCK;
+	/* Anyone may look, and with that take a lock to read. */
+	n->alive = !fcntl(fd, F_OFD_GETLK, &l) && l.l_type == F_WRLCK;
 	snprintf(n->tap, sizeof(n->tap), "%s", string(o, "tap"));
 	snprintf(n->vm, sizeof(n->vm), "%s", string(o, "vm"));
 	snprintf(n->nic, sizeof(n->nic), "%s", string(o, "nic"));

@@ -824,6 +824,32 @@ def test_anyone_may_look(lab):
     end_all(a)
 
 
+READ_LOCK = """
+import fcntl, os, struct, sys
+fd = os.open(sys.argv[1], os.O_RDONLY)
+print("opened", flush=True)
+fcntl.fcntl(fd, 38, struct.pack("hhqqi", fcntl.F_RDLCK, 0, 0, 0, 0))  # F_OFD_SETLKW
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_who_looks_keeps_nothing(lab):
+    """A lock that anyone may take on a NIC's file says nothing of the NIC."""
+    a = lab.nic()
+    folder = f"{state_dir()}/kvick0/nics"
+    with subprocess.Popen(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "python3", "-c",
+                           READ_LOCK, f"{folder}/{os.listdir(folder)[0]}"],
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as p:
+        check(p.stdout.readline() == "opened\n", "it may not look")
+        a.kill_guardian()
+        a.drop()
+        check(p.stdout.readline() == "locked\n", "no lock")
+        end_all(lab.nic(bridge="kvick1"))
+        lab.check_nothing_left()
+        p.communicate("")
+
+
 # --- bad input -------------------------------------------------------------------------------------------
 
 
