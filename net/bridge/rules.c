@@ -125,56 +125,70 @@ void rules_remove_bridge(const char *bridge)
 	"delete element bridge kvick-%1$s guard { %2$u }\n"                                        \
 	"flush chain bridge kvick-%1$s nic%2$u\n"
 
-/* %3$s is the MAC, %4$s the address, %5$s and %6$s those of IPv6 as addresses and as numbers. */
+/*
+ * %3$s is the MAC, %4$s the address, %5$s and %6$s those of IPv6 as addresses and as numbers, %7$s
+ * the MAC as a number. Who has no address yet may ask for its own alone (RFC 5227, 4862), or
+ * another would take it for used; and by DHCP for its own MAC (chaddr) alone. A fragment that
+ * begins with another header of IPv6 could end before the one that tells what it is (RFC 7112).
+ */
 #define GUARD                                                                                      \
 	"table bridge kvick-%1$s {\n"                                                              \
 	" chain nic%2$u {\n"                                                                       \
 	"	ether saddr != %3$s counter drop\n"                                                      \
 	"	ether type != { ip, arp, ip6 } counter drop\n"                                           \
 	"	arp saddr ether != %3$s counter drop\n"                                                  \
-	"	arp saddr ip { %4$s, 0.0.0.0 } return\n"                                                 \
+	"	arp saddr ip %4$s return\n"                                                              \
+	"	arp saddr ip 0.0.0.0 arp daddr ip %4$s return\n"                                         \
 	"	udp sport { 67, 547 } counter drop\n"                                                    \
+	"	ip saddr { %4$s, 0.0.0.0 } udp dport 67 @th,288,48 %7$s return\n"                        \
+	"	udp dport 67 counter drop\n"                                                             \
+	"	igmp type membership-query counter drop\n"                                               \
+	"	icmp type { redirect, router-advertisement } counter drop\n"                             \
 	"	ip saddr %4$s return\n"                                                                  \
-	"	ip saddr 0.0.0.0 udp sport 68 udp dport 67 return\n"                                     \
-	"	icmpv6 type { nd-router-advert, nd-redirect } counter drop\n"                            \
+	"	frag nexthdr { 0, 43, 44, 51, 60, 135 } counter drop\n"                                  \
+	"	icmpv6 type { mld-listener-query, nd-router-advert, nd-redirect } counter drop\n"        \
 	"	icmpv6 type nd-neighbor-advert @th,64,128 != { %6$s } counter drop\n"                    \
 	"	ip6 saddr { %5$s } return\n"                                                             \
-	"	ip6 saddr :: icmpv6 type { nd-neighbor-solicit, nd-router-solicit, "                     \
-	"mld2-listener-report } return\n"                                                          \
+	"	ip6 saddr :: icmpv6 type nd-neighbor-solicit @th,64,128 { %6$s } return\n"               \
+	"	ip6 saddr :: icmpv6 type { nd-router-solicit, mld2-listener-report } return\n"           \
 	"	counter drop\n"                                                                          \
 	" }\n"                                                                                     \
 	"}\n"                                                                                      \
 	"add element bridge kvick-%1$s guard { %2$u : jump nic%2$u }\n"
 
 /* As nftables wants it where it takes bytes of a packet. */
-static void format_number6(const struct in6_addr *a, char buf[36])
+static void format_number(const void *bytes, unsigned len, char *buf)
 {
+	const uint8_t *p = bytes;
+
 	memcpy(buf, "0x", 2);
-	for (unsigned i = 0; i < sizeof(a->s6_addr); i++)
-		snprintf(buf + 2 + 2 * i, 3, "%02x", a->s6_addr[i]);
+	for (unsigned i = 0; i < len; i++)
+		snprintf(buf + 2 + 2 * i, 3, "%02x", p[i]);
 }
 
 int rules_add_guard(const struct bridge_state *b, const struct nic_state *n)
 {
 	struct in6_addr local = link_local_of(n->mac), address6 = state_address6(b, n->address);
 	char v4[INET_ADDRSTRLEN], text6[2][INET6_ADDRSTRLEN], number6[2][36];
-	char mac[18], texts[2 * INET6_ADDRSTRLEN + 4], numbers[80];
+	char mac[18], mac_number[15], texts[2 * INET6_ADDRSTRLEN + 4], numbers[80];
 	const char *comma = b->ipv6 ? ", " : "";
 	const uint8_t *m = n->mac;
 
 	snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4],
 		m[5]);
+	format_number(m, 6, mac_number);
 	inet_ntop(AF_INET, &n->address, v4, sizeof(v4));
 	text6[1][0] = number6[1][0] = '\0';
 	inet_ntop(AF_INET6, &local, text6[0], sizeof(text6[0]));
-	format_number6(&local, number6[0]);
+	format_number(&local, sizeof(local), number6[0]);
 	if (b->ipv6) {
 		inet_ntop(AF_INET6, &address6, text6[1], sizeof(text6[1]));
-		format_number6(&address6, number6[1]);
+		format_number(&address6, sizeof(address6), number6[1]);
 	}
 	snprintf(texts, sizeof(texts), "%s%s%s", text6[0], comma, text6[1]);
 	snprintf(numbers, sizeof(numbers), "%s%s%s", number6[0], comma, number6[1]);
-	return apply_format(EMPTY_GUARD GUARD, b->wish.name, n->index, mac, v4, texts, numbers);
+	return apply_format(
+		EMPTY_GUARD GUARD, b->wish.name, n->index, mac, v4, texts, numbers, mac_number);
 }
 
 void rules_remove_guard(const char *bridge, unsigned index)

@@ -18,8 +18,8 @@ void rules_remove_bridge(const char *bridge);
 
 /*
  * What the NIC may send, in the table of family bridge: frames from its own MAC, of IPv4, ARP and
- * IPv6 alone, whose senders are its addresses, and none that a router or a DHCP server sends.
- * Judged as a frame enters the bridge, before that learns from it.
+ * IPv6 alone, whose senders are its addresses, and none that a router or a DHCP server sends, nor
+ * questions for another. Judged as a frame enters the bridge, before that learns from it.
  */
 int rules_add_guard(const struct bridge_state *b, const struct nic_state *n);
 

@@ -50,8 +50,8 @@ def checksum(data):
     return ~(total + (total >> 16)) & 0xffff
 
 
-def ip_packet(source, to, protocol, payload):
-    head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(payload), 1, 0, 64, protocol, 0,
+def ip_packet(source, to, protocol, payload, fragment=0):
+    head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(payload), 1, fragment, 64, protocol, 0,
                        socket.inet_aton(source), socket.inet_aton(to))
     return head[:10] + struct.pack("!H", checksum(head)) + head[12:] + payload
 

@@ -503,6 +503,9 @@ def test_spoof_guard(lab):
         return struct.pack("!IHBB", 6 << 28, len(payload), next_header, 255) + source + \
             socket.inet_pton(socket.AF_INET6, "ff02::1") + payload
 
+    def solicit(target):
+        return struct.pack("!BBHI", 135, 0, 0, 0) + socket.inet_pton(socket.AF_INET6, target)
+
     def advert(target):
         return struct.pack("!BBHI", 136, 0, 0, 0) + target
 
@@ -516,8 +519,22 @@ def test_spoof_guard(lab):
         "IPv6": lambda: a.send(0x86dd, ip6(local[:-1] + b"\x99", 17, udp(1, 2, b"x"))),
         "a router": lambda: a.send(0x86dd, ip6(local, 58, struct.pack("!BBH", 134, 0, 0) + bytes(12))),
         "another's neighbour": lambda: a.send(0x86dd, ip6(local, 58, advert(local[:-1] + b"\x99"))),
-        "a VLAN": lambda: a.send(0x8100, struct.pack("!HH", 5, 0x806) + bytes(28)),
+        "a VLAN": lambda: a.send(0x8100, struct.pack("!HH", 5, 0x800) + ip_packet(
+            a.address, b.address, 1, echo(1))),
+        "a VLAN of number 0": lambda: a.send(0x88a8, struct.pack("!HH", 0, 0x800) + ip_packet(
+            a.address, b.address, 1, echo(1))),
         "another protocol": lambda: a.send(0x88cc, bytes(40)),
+        "a probe for another's address": lambda: a.arp(b.address, sender="0.0.0.0"),
+        "a probe for another's IPv6": lambda: a.send(0x86dd, ip6(bytes(16), 58, solicit(b.address6))),
+        "a DHCP client": lambda: a.send(0x800, dhcp_discover(b.mac)),
+        "a DHCP client's fragment": lambda: a.send(0x800, ip_packet(
+            a.address, b.address, 17, udp(68, 67, bytes(600))[:8], fragment=0x2000)),
+        "a client that leaves": lambda: a.ip(b.mac, b.gateway, 17, dhcp_packet(b.mac, 7)),
+        "a DHCPv6 server behind a fragment": lambda: a.send(0x86dd, ip6(
+            local, 44, struct.pack("!BBHI", 60, 0, 1, 7) + bytes([17, 0, 1, 4]) + bytes(4))),
+        "a querier": lambda: a.ip(BROADCAST, "224.0.0.1", 2, bytes([0x11, 10, 0xee, 0xf5]) + bytes(4)),
+        "a querier of IPv6": lambda: a.send(0x86dd, ip6(local, 58, bytes([130]) + bytes(23))),
+        "a redirect": lambda: a.ip(b.mac, b.address, 1, bytes([5]) + bytes(35)),
         "a short frame": lambda: a.send(0x800, b""),
     }
     for name, tell in lies.items():
@@ -529,6 +546,12 @@ def test_spoof_guard(lab):
         "ARP that asks for its own": lambda: a.arp(a.address, sender="0.0.0.0"),
         "IPv4": lambda: a.ip(b.mac, b.address, 1, echo(1)),
         "DHCP": lambda: a.send(0x800, dhcp_discover(a.mac)),
+        "DHCP again": lambda: a.ip(b.mac, b.address, 17, dhcp_packet(a.mac, 3)),
+        "a fragment": lambda: a.send(0x86dd, ip6(
+            local, 44, struct.pack("!BBHI", 17, 0, 1, 7) + udp(1, 2, b"x" * 8))),
+        "the next fragment": lambda: a.send(0x86dd, ip6(
+            local, 44, struct.pack("!BBHI", 17, 0, 16, 7) + b"x" * 8)),
+        "IPv6 that asks for its own": lambda: a.send(0x86dd, ip6(bytes(16), 58, solicit(a.address6))),
         "IPv6": lambda: a.send(0x86dd, ip6(local, 17, udp(1, 2, b"x"))),
         "its own neighbour": lambda: a.send(0x86dd, ip6(local, 58, advert(local))),
     }
