@@ -12,7 +12,7 @@
 /* All zeroes: none. */
 struct net_bridge {
 	struct helper guardian;
-	int lock;        /* says, with the guardian's own, that the NIC is there */
+	int lock;        /* says that the NIC is there */
 	const char *nic; /* borrowed */
 	struct loop *loop;
 	struct watch watch;

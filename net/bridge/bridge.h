@@ -47,8 +47,8 @@ struct bridge_reply {
 };
 
 /*
- * The lock is held by whoever has the descriptor: the NIC counts as there for as long as one of the
- * two processes lives. After it come the tap's, one a pair of queues.
+ * The lock is held by whoever has the descriptor: the NIC counts as there for as long as the VM's
+ * process lives. After it come the tap's, one a pair of queues.
  */
 enum bridge_files { BRIDGE_LOCK, BRIDGE_TAP, BRIDGE_FILES_MAX = BRIDGE_TAP + BRIDGE_PAIRS_MAX };
 

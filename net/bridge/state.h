@@ -5,8 +5,8 @@
 // it and as what, `nics/N` says whose NIC is on it, N being its tap's interface: a number that the
 // kernel does not give a second time, as it does with names. NETNS is the number of the network
 // namespace, in which alone these names mean something. A NIC's file is locked by an open file
-// description that the process of the VM and its guardian share: the kernel drops the lock with the
-// last of the two, however they end, and then the file says what is left to be taken away. What a
+// description that its guardian makes and gives to the process of the VM: the kernel drops the lock
+// with that one, however it ends, and then the file says what is left to be taken away. What a
 // file tells of is made after the file and taken away before it, so that whoever is killed at any
 // point leaves nothing that the next one does not find.
 //
