@@ -52,12 +52,16 @@ static int make(struct host *h, const struct bridge_wish *w)
 	const char *name = w->name;
 	struct bridge_state b;
 	struct link l;
+	bool known = !state_load(&h->state, name, &b), there = !link_find(h->rtnl, name, &l);
 	int rc;
 
-	if (!state_load(&h->state, name, &b))
+	if (known && *b.maker && !there)
+		return fail(EEXIST, "%s: was deleted, and is still known: kvick net rm %s first",
+			name, name);
+	if (known)
 		return fail(EEXIST, "%s: is there already, %s%s", name,
 			*b.maker ? "made by " : "and not ours", b.maker);
-	if (!link_find(h->rtnl, name, &l))
+	if (there)
 		return fail(EEXIST, "%s: there is an interface of that name", name);
 	rc = host_add_bridge(h, w, STATE_MAKING, &b);
 	if (rc)
@@ -112,8 +116,7 @@ static int remove_one(struct host *h, const char *name, bool force)
 	if (alive && !force)
 		return fail(EBUSY, "%s: %u NIC%s of VMs on it; see kvick net ls, or --force", name,
 			alive, alive > 1 ? "s are" : " is");
-	host_remove_bridge(h, &b);
-	return 0;
+	return host_remove_bridge(h, &b);
 }
 
 static int rm(const struct options *o)

@@ -259,8 +259,10 @@ static int find_known(struct host *h, const struct bridge_wish *w, struct bridge
 	if (!*b->maker)
 		return fail(ENODEV, "%s: was deleted, and is not ours to make anew", w->name);
 	if (!found && !is_it(&l, b))
-		return fail(EEXIST, "%s: was deleted and made anew by someone else, while %s on it",
-			w->name, "VMs of ours are");
+		return fail(EEXIST,
+			"%s: was deleted and made anew by someone else; kvick net rm --force %s "
+			"forgets ours, and this one can be joined",
+			w->name, w->name);
 	return make_again(h, b);
 }
 
@@ -312,10 +314,10 @@ int host_add_bridge(
 /* --- taking away --------------------------------------------------------------------------------
  */
 
-void host_remove_bridge(struct host *h, const struct bridge_state *b)
+int host_remove_bridge(struct host *h, const struct bridge_state *b)
 {
 	if (b->wish.dhcp && dhcp_stop(&h->state, b->wish.name) == -EPERM)
-		return;
+		return fail(EPERM, "%s: ending its dnsmasq takes CAP_KILL", b->wish.name);
 	if (b->rules)
 		rules_remove_bridge(b->wish.name);
 	if (*b->maker)
@@ -323,6 +325,7 @@ void host_remove_bridge(struct host *h, const struct bridge_state *b)
 	state_remove(&h->state, b->wish.name);
 	if (b->wish.nat)
 		forward_restore(&h->state);
+	return 0;
 }
 
 /* True if there was one. */

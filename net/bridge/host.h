@@ -31,9 +31,10 @@ void host_release_bridge(struct host *h, const char *bridge);
 
 /*
  * Takes away all that there is of a bridge; of one that is not ours, all of it that is. What cannot
- * be is logged. All stays where a dnsmasq does that is not ours to end: it is left to who may.
+ * be is logged. 0, or -EPERM with a message, and all stays: its dnsmasq is not ours to end, and is
+ * left to who may.
  */
-void host_remove_bridge(struct host *h, const struct bridge_state *b);
+int host_remove_bridge(struct host *h, const struct bridge_state *b);
 
 /* The same, after a failure of which the message stays. */
 void host_undo_bridge(struct host *h, const struct bridge_state *b);

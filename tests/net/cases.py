@@ -778,6 +778,30 @@ def test_stays(lab):
     lab.net("rm", "lan")
 
 
+def test_rm_may_not_end_dnsmasq(lab):
+    lab.net("create", "--dhcp", "lan")
+    out = sh("setpriv", "--bounding-set", "-kill", "--inh-caps", "-kill", lab.program, "rm", "lan", status=125)
+    check("lan: ending its dnsmasq takes CAP_KILL" in out, out)
+    a = lab.nic(bridge="lan", dhcp=True)
+    take_lease(a)
+    end_all(a)
+    lab.net("rm", "lan")
+
+
+def test_deleted_by_another(lab):
+    """Words that help."""
+    lab.net("create", "lan")
+    sh("ip", "link", "del", "lan")
+    check("lan: was deleted, and is still known: kvick net rm lan first" in lab.net("create", "lan", status=125),
+          "create")
+    sh("ip", "link", "add", "lan", "type", "bridge")
+    lab.refused("made anew by someone else; kvick net rm --force lan forgets ours", bridge="lan")
+    lab.net("rm", "lan")
+    end_all(lab.nic(bridge="lan"))
+    check("lan" in links(), "another's bridge was taken away")
+    sh("ip", "link", "del", "lan")
+
+
 def test_removed_by_force(lab):
     lab.net("create", "--nat", "--dhcp", "lan")
     a = lab.nic(bridge="lan", spoof_guard=True)
