@@ -232,6 +232,8 @@ int link_join(struct rtnl *r, unsigned index, unsigned bridge, unsigned how, con
 		rc = set_port(r, index, IFLA_BRPORT_ISOLATED, 1);
 	if (!rc && (how & LINK_GUARDED))
 		rc = set_port(r, index, IFLA_BRPORT_LEARNING, 0);
+	if (!rc && (how & LINK_GUARDED))
+		rc = set_port(r, index, IFLA_BRPORT_GUARD, 1);
 	return rc ? rc : add_port_mac(r, index, mac, how & LINK_GUARDED);
 }
 

@@ -32,7 +32,8 @@ int link_set_silent(struct rtnl *r, unsigned index);
 
 /*
  * Puts the port on a bridge, which knows that MAC to be there. An isolated port and another reach
- * only ports that are not. Of a guarded one nothing else is learned, and no other port takes it.
+ * only ports that are not. Of a guarded one nothing else is learned, no other port takes it, and it
+ * is shut if what is there speaks as a bridge (STP).
  */
 enum link_port { LINK_ISOLATED = 1, LINK_GUARDED = 2 };
 int link_join(struct rtnl *r, unsigned index, unsigned bridge, unsigned how, const uint8_t mac[6]);

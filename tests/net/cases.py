@@ -583,6 +583,22 @@ def test_spoof_guard_and_groups(lab):
     end_all(a, b, c)
 
 
+def test_spoof_guard_and_stp(lab):
+    """On a bridge that speaks STP a guest is no bridge."""
+    sh("ip", "link", "add", "br0", "type", "bridge", "stp_state", "1")
+    sh("ip", "link", "set", "br0", "up")
+    a, b = lab.nic(bridge="br0", ip="10.1.0.5/24", spoof_guard=True), lab.nic(bridge="br0")
+    for nic in (a, b):
+        me = bytes(2) + nic.mac  # the best there is
+        body = b"\x42\x42\x03" + bytes(5) + me + bytes(4) + me + struct.pack("<HHHHH", 0x80, 0, 20, 2, 15)
+        nic.send(len(body), body + bytes(8), to=bytes.fromhex("0180c2000000"))
+        time.sleep(0.1)
+        port = links()["br0"]["linkinfo"]["info_data"]["root_port"]
+        check((port == 0) == (nic is a), f"the root is behind port {port}")
+    end_all(a, b)
+    sh("ip", "link", "del", "br0")
+
+
 def router_advert(mac):
     """With a default route, and a network of which each takes an address."""
     local = b"\xfe\x80" + bytes(6) + bytes([mac[0] ^ 2, *mac[1:3], 0xff, 0xfe, *mac[3:]])
