@@ -239,6 +239,23 @@ static int open_queues(struct net_end *end, const char *name, unsigned pairs)
 	return rc;
 }
 
+/* On an interface that is up the host listens to routers, which a guest could say it is. Where IPv6
+ * is not there, or not for us to set, there is nothing to keep. */
+static void harden(const char *name)
+{
+	static const char *const switches[] = {"accept_ra", "accept_redirects"};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(switches); i++) {
+		char path[80];
+		CLEANUP_FD int fd = -1;
+
+		snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/%s", name, switches[i]);
+		fd = open(path, O_WRONLY | O_CLOEXEC);
+		if (fd >= 0 && fd_write_full(fd, "0", 1))
+			log_warn("%s: %s", path, strerror(errno));
+	}
+}
+
 int tap_open(struct net_end *out, const char *name, unsigned pairs, uint32_t mtu)
 {
 	int rc;
@@ -252,8 +269,10 @@ int tap_open(struct net_end *out, const char *name, unsigned pairs, uint32_t mtu
 	rc = open_queues(out, name, pairs);
 	if (!rc)
 		rc = set_mtu(out, mtu);
-	if (!rc && !name)
+	if (!rc && !name) {
+		harden(out->name);
 		rc = set_up(out->name);
+	}
 	if (rc) {
 		port_close(out);
 		return rc;

@@ -53,6 +53,7 @@ test_net_own_tap() {
 	start o net-echo --net "tap,mac=$mac"
 	name=$(ip -o link | sed -n 's/^[0-9]*: \(kvt[0-9]*\):.*/\1/p')
 	[ -n "$name" ] || fail 'no tap of its own'
+	[ "$(cat "/proc/sys/net/ipv6/conf/$name/accept_ra")" = 0 ] || fail 'the host takes the guest for a router'
 	timeout 60 "$suite/net-peer" "$name" "$mac" 10 100 || fail "echo on $name"
 	ends 0
 	no_interface_left
