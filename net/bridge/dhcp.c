@@ -19,6 +19,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#define TRIES 64u /* anyone's process may look like it, and another one come after it */
 #define CONF "dnsmasq.conf"
 #define PID "dnsmasq.pid"
 #define HOSTS "dnsmasq.hosts"   /* who has which address by DHCP */
@@ -136,7 +137,7 @@ int dhcp_stop(const struct state *s, const char *bridge)
 	int pid, rc = 0;
 
 	forbid_number(s, bridge);
-	while (!rc) {
+	for (unsigned i = 0; !rc && i < TRIES; i++) {
 		CLEANUP_FD int fd = open_process(s, bridge, &pid);
 
 		if (fd < 0)
@@ -145,6 +146,7 @@ int dhcp_stop(const struct state *s, const char *bridge)
 			return 0;
 		rc = end(fd);
 	}
+	rc = rc ? rc : -ELOOP;
 	if (rc != -EPERM)
 		log_warn("%s: its dnsmasq cannot be ended: %s", bridge, strerror(-rc));
 	return rc;
