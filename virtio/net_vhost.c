@@ -154,7 +154,6 @@ static int lend(struct vnet *v, unsigned pairs)
 void virtio_net_lend(struct vnet *v)
 {
 	unsigned pairs = ready_pairs(v);
-
 	int rc;
 
 	if (!pairs || !v->link_up || v->dead)
