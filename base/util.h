@@ -24,6 +24,17 @@
 
 #define printf_like(fmt, args) __attribute__((format(printf, fmt, args)))
 
+/* Bytes of the control character at `p`, which a terminal acts upon: of ASCII, or of those that
+ * UTF-8 writes as two bytes; 0: none. */
+static inline unsigned control_length(const char *p)
+{
+	const unsigned char *c = (const unsigned char *)p;
+
+	if (c[0] == 0xc2 && c[1] >= 0x80 && c[1] <= 0x9f)
+		return 2;
+	return c[0] < ' ' || c[0] == 0x7f;
+}
+
 /* `a` is a power of two. The sum must not wrap; check lengths from outside with range_ok first. */
 static inline uint64_t align_up(uint64_t v, uint64_t a)
 {

@@ -115,7 +115,7 @@ static int add_file(struct chain *c, char *name, bool write)
 /* Of a stranger, and to be shown on a terminal. */
 static bool printable(const char *name)
 {
-	while ((unsigned char)*name >= ' ' && *name != 0x7f)
+	while (*name && !control_length(name))
 		name++;
 	return !*name;
 }

@@ -143,8 +143,12 @@ unsigned tool_cluster_bits(const struct image_options *o)
 
 void tool_put(const char *text, int width)
 {
-	for (; *text; text++, width--)
-		putchar((unsigned char)*text < ' ' || *text == 0x7f ? '?' : *text);
+	for (; *text; width--) {
+		unsigned control = control_length(text);
+
+		putchar(control ? '?' : *text);
+		text += control ? control : 1;
+	}
 	while (width-- > 0)
 		putchar(' ');
 }

@@ -594,6 +594,8 @@ def test_snapshot(place):
     place.run("qemu-img", "snapshot", "-a", "state 0", image)
     place.equal(image, "0.raw")
     place.check(image)
+    place.run("qemu-img", "snapshot", "-c", "\x1b[2J\x9b2J\u00e9", image)
+    expect("?[2J?2J\u00e9\n" in place.image("snapshot", "list", image), "a name is no more than text")
     place.refused("state 1", "snapshot", "apply", image, "state 1")
     place.run("truncate", "-s", "1M", "a.raw")
     place.refused("a raw image has no snapshots", "snapshot", "list", "a.raw")

@@ -179,6 +179,8 @@ static void test_bad_names(void **state)
 	run_ok("qemu-img create -q -u -f qcow2 -b \"$(printf 'x\\033[2J')\" -F raw top.qcow2 4M");
 	refused(&o, -EINVAL, "has control characters");
 	assert_null(strchr(last_error(), '\033'));
+	make("top.qcow2", "x\302\2332J", "raw");
+	refused(&o, -EINVAL, "has control characters");
 	make("top.qcow2", "none", "raw");
 	refused(&o, -ENOENT, "disk none: No such file or directory");
 	make("top.qcow2", "/", "raw");
