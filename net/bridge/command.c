@@ -130,8 +130,12 @@ static int rm(const struct options *o)
 		rc = host_open(&h);
 	if (rc)
 		return rc;
-	for (unsigned i = 0; i < o->names.count && !rc; i++)
-		rc = remove_one(&h, o->names.items[i], o->force);
+	for (unsigned i = 0; i < o->names.count; i++) {
+		if (!remove_one(&h, o->names.items[i], o->force))
+			continue;
+		log_error("%s", last_error());
+		rc = FAILED;
+	}
 	host_close(&h);
 	return rc;
 }

@@ -791,7 +791,8 @@ def test_stays(lab):
           "lan: 1 NIC" in lab.net("rm", "lan", status=125), "rm")
     end_all(a)
     check("lan" in links() and len(processes("dnsmasq")) == 1 and forward() == "1", "it did not stay")
-    lab.net("rm", "lan")
+    check("none: is no bridge" in lab.net("rm", "none", "lan", status=125), "rm of what is not there")
+    check("lan" not in links(), "rm of the second")
 
 
 def test_rm_may_not_end_dnsmasq(lab):
