@@ -330,7 +330,8 @@ def test_convert_in_use(place):
 
 def interrupt(place, signo, old):
     """Ends ten converts in the middle of it, as early and late as the dice have it; one that was quicker is done."""
-    words = [place.program, "image", "convert", "--to", "qcow2", "--compress", "zlib", "big", "dst"]
+    words = ["env", "--default-signal=INT", place.program, "image", "convert", "--to", "qcow2", "--compress",
+             "zlib", "big", "dst"]
     ended = tries = 0
     while ended < 10 and tries < 30:
         tries += 1

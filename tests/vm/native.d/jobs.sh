@@ -80,7 +80,7 @@ test_disk_mirror_unsure() {
 	local asks
 	image 1G
 	start vm disk-change --append rate --disk path=disk
-	"$build/kvick" mirror-disk --switch vm disk path=copy >out 2>err &
+	env --default-signal=INT "$build/kvick" mirror-disk --switch vm disk path=copy >out 2>err &
 	asks=$!
 	soon [ -e copy ]
 	kill -STOP "$asks"
