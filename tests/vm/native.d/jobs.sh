@@ -89,6 +89,7 @@ test_disk_mirror_unsure() {
 	kill -CONT "$asks"
 	sleep 0.5
 	kill -INT "$asks"
+	soon has_ended "$asks" || kill -KILL "$asks"
 	! wait "$asks" || fail 'the client has not been interrupted'
 	says 'whether the VM has taken over the other image is not known'
 	kill -CONT "$pid"
@@ -106,6 +107,10 @@ has_copied() {
 	[ "$before" = "$(stat -c %z copy)" ]
 }
 
+has_ended() {
+	[[ $(<"/proc/$1/stat") == *') Z '* ]]
+}
+
 is_path() {
 	[ "$(disk_status vm path)" = "$1" ]
 }
@@ -113,6 +118,7 @@ is_path() {
 # stops_when NAME: stops the VM as soon as there is that file.
 stops_when() {
 	python3 -c 'import os, signal, sys
+signal.alarm(60)
 while not os.path.exists(sys.argv[1]):
     pass
 os.kill(int(sys.argv[2]), signal.SIGSTOP)' "$1" "$pid"
