@@ -5,6 +5,7 @@
 #include "guest/console.h"
 #include "guest/net.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -136,6 +137,22 @@ static void prepare(const struct proto_request *q)
 	report_troubles(told);
 }
 
+/* What is on a disk would be lost: the machine is gone once the end is reported. Where there is
+ * none the walk through what is mounted is spared. */
+static void flush_disks(void)
+{
+	DIR *disks = opendir("/sys/block");
+	const struct dirent *e;
+	bool some = !disks;
+
+	while (disks && !some && (e = readdir(disks)))
+		some = e->d_name[0] != '.';
+	if (disks)
+		closedir(disks);
+	if (some)
+		sync();
+}
+
 static void serve(int socket, int null, const struct proto_hello *hello)
 {
 	struct proto_request q;
@@ -143,8 +160,7 @@ static void serve(int socket, int null, const struct proto_hello *hello)
 
 	if (rc)
 		give_up("cannot watch for", "SIGCHLD", -rc);
-	/* What is on other disks would be lost: the machine is gone once the end is reported. */
-	agent.leave = boot.root_in_memory ? sync : leave_root;
+	agent.leave = boot.root_in_memory ? flush_disks : leave_root;
 	agent_hello(&agent, hello);
 	report_troubles(0);
 	rc = agent_request(&agent, &q);
