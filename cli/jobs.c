@@ -273,22 +273,36 @@ static int check_source(const struct vm_disk *f)
 		       : 0;
 }
 
-/* A chain that is too long to be opened again would be of no use after the VM's end. */
-static int check_depth(const struct vm_disk *f, const char *path)
+static bool is_qcow2(const struct vm_disk *f)
+{
+	return !strcmp(f->format, image_format_names[IMAGE_QCOW2]);
+}
+
+/* What a qcow2 image that the VM has stands on, to be looked at. 0 or -errno. */
+static int open_chain(struct chain **c, const char *path)
 {
 	const struct chain_options o = {.path = path,
 		.format = IMAGE_QCOW2,
 		.read_only = true,
 		.no_lock = true,
 		.trust = true};
+
+	return chain_open(c, &o);
+}
+
+/* A chain that is too long to be opened again would be of no use after the VM's end. */
+static int check_depth(const struct vm_disk *f, const char *path)
+{
 	enum image_format kind;
 	struct chain *c;
 	bool full;
+	int rc;
 
-	if (strcmp(f->format, image_format_names[IMAGE_QCOW2]) != 0)
+	if (!is_qcow2(f))
 		return 0;
-	if (chain_open(&c, &o))
-		return -EINVAL;
+	rc = open_chain(&c, path);
+	if (rc)
+		return rc;
 	full = chain_image_at(c, CHAIN_DEPTH_MAX - 1, &kind);
 	chain_close(c);
 	return full ? fail(ELOOP,
@@ -400,21 +414,16 @@ int cmd_snapshot_disk(int argc, char **argv)
 /* The keys of the file that backs the image which the VM has, malloc'd, or NULL with a message. */
 static char *find_backing(const struct vm_disk *f, const char *path)
 {
-	const struct chain_options o = {.path = path,
-		.format = IMAGE_QCOW2,
-		.read_only = true,
-		.no_lock = true,
-		.trust = true};
 	enum image_format kind;
 	const char *name;
 	char *keys = NULL;
 	struct chain *c;
 
-	if (strcmp(f->format, image_format_names[IMAGE_QCOW2]) != 0) {
+	if (!is_qcow2(f)) {
 		fail(ENOTSUP, "%s is a %s image, which has no backing file", f->path, f->format);
 		return NULL;
 	}
-	if (chain_open(&c, &o))
+	if (open_chain(&c, path))
 		return NULL;
 	name = chain_image_at(c, 1, &kind);
 	if (name)
