@@ -3,15 +3,12 @@
 
 #include "base/util.h"
 
-#include <signal.h>
-
 /* The usual 8 MiB may hold an aligned huge page, and one touch of it would then cost 2 MiB. */
 #define STACK_SIZE (256U << 10)
 
-/* All but what a thread does to itself: blocked, that would end the process past its handlers. */
 static void fill_blocked(sigset_t *set)
 {
-	static const int own[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS, SIGTRAP};
+	static const int own[] = THREAD_FAULTS;
 
 	sigfillset(set);
 	for (unsigned i = 0; i < ARRAY_SIZE(own); i++)

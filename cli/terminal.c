@@ -8,6 +8,7 @@
 #include "cli/terminal.h"
 #include "base/log.h"
 #include "base/loop.h"
+#include "base/thread.h"
 #include "base/util.h"
 
 #include <errno.h>
@@ -48,7 +49,7 @@ static void restore_and_die(int signo)
 
 static void catch_fatal(void)
 {
-	static const int fatal[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS, SIGTRAP};
+	static const int fatal[] = THREAD_FAULTS;
 	struct sigaction sa = {
 		.sa_handler = restore_and_die, .sa_flags = (int)(SA_RESETHAND | SA_NODEFER)};
 
