@@ -2,6 +2,7 @@
 // kvick: finds the command and calls it.
 #include "base/field.h"
 #include "base/log.h"
+#include "base/output.h"
 #include "base/util.h"
 #include "cli/cli.h"
 
@@ -132,22 +133,15 @@ static int run(int argc, char **argv)
 	return call(argc - 1, argv + 1);
 }
 
-/* What could not be written was not told, whatever else went well. */
-static int finish(int status)
-{
-	errno = EIO;
-	if (!fflush(stdout) && !ferror(stdout))
-		return status;
-	log_error("standard output: %s", strerror(errno));
-	return status ? status : STATUS_FAILED;
-}
-
 int main(int argc, char **argv)
 {
+	int status;
+
 	fill_standard_descriptors();
-	/* Else musl writes the first line at once, and what became of that is not known any more.
-	 */
-	if (!isatty(STDOUT_FILENO))
-		setvbuf(stdout, NULL, _IOFBF, BUFSIZ);
-	return finish(run(argc, argv));
+	output_begin();
+	status = run(argc, argv);
+	if (!output_end())
+		return status;
+	cli_failed();
+	return status ? status : STATUS_FAILED;
 }

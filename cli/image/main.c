@@ -2,6 +2,7 @@
 // kvick image: makes, describes, checks, copies and changes images of disks.
 #include "base/log.h"
 #include "base/loop.h"
+#include "base/output.h"
 #include "base/util.h"
 #include "blk/decompress_here.h"
 #include "blk/engine.h"
@@ -13,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum {
 	CREATE = 1 << 0,
@@ -198,21 +198,11 @@ static int run_word(int argc, char **argv)
 	return c ? call(c, argc - 1, argv + 1) : failed();
 }
 
-/* What could not be written was not told, whatever else went well. */
-static int finish(int status)
-{
-	errno = EIO;
-	if (!fflush(stdout) && !ferror(stdout))
-		return status;
-	failno(errno, "standard output");
-	return failed();
-}
-
 int main(int argc, char **argv)
 {
-	/* Else musl writes the first line at once, and what became of that is not known any more.
-	 */
-	if (!isatty(STDOUT_FILENO))
-		setvbuf(stdout, NULL, _IOFBF, BUFSIZ);
-	return finish(run_word(argc, argv));
+	int status;
+
+	output_begin();
+	status = run_word(argc, argv);
+	return output_end() < 0 ? failed() : status;
 }
